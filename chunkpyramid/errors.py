@@ -1,0 +1,36 @@
+"""The exceptions of this package. Each message says what was given, what is allowed, and what to change."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentError",
+    "BuildError",
+    "ChunkPyramidError",
+    "PlanError",
+    "SourceNotFoundError",
+    "TargetExistsError",
+]
+
+
+class ChunkPyramidError(Exception):
+    """Base of all exceptions raised on purpose by this package."""
+
+
+class ArgumentError(ChunkPyramidError, ValueError):
+    """An argument has a value, or a type, that is not allowed."""
+
+
+class PlanError(ChunkPyramidError, ValueError):
+    """The pyramid cannot be planned within the limits given."""
+
+
+class TargetExistsError(ChunkPyramidError, FileExistsError):
+    """The target holds something that may not be overwritten."""
+
+
+class SourceNotFoundError(ChunkPyramidError, FileNotFoundError):
+    """There is no array where the source should be."""
+
+
+class BuildError(ChunkPyramidError, RuntimeError):
+    """A build could not go on, or its result is not what it must be."""

@@ -1,0 +1,452 @@
+"""The ways to make a level from a finer one, as data: a new way is one more entry of `_REDUCTIONS`.
+
+`lift(piece) -> state`, `fold(state, factor) -> state` and `render(state) -> array` are all that the rest of the
+package knows of them. What a state holds is a matter of its reduction.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .errors import ArgumentError
+from .reduce import INT128, UINT128, Array, Factor, footprint_of, reduce_array
+
+__all__ = ["METHODS", "Reduction", "State", "auto_method", "resolve_method"]
+
+ROUNDINGS = ("nearest", "truncate")
+
+_NUMBERS = frozenset(
+    np.dtype(kind)
+    for kind in (bool, "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
+)
+_LABELS = frozenset(np.dtype(kind) for kind in (bool, "u4", "u8", "i4", "i8"))
+
+
+@dataclass(frozen=True)
+class State:
+    """A piece of a level in exact form.
+
+    values
+        The voxels, or their sums.
+    weights
+        For sums: per axis, how many level-0 voxels lie under each index.
+    counts
+        For sparse sums: how many voxels went into each.
+    """
+
+    values: Array
+    weights: tuple[Array, ...] | None = None
+    counts: Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def nbytes(self) -> int:
+        return self.values.nbytes + (0 if self.counts is None else self.counts.nbytes)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One method for one dtype. The states of all but means are the rendered arrays themselves."""
+
+    name: str
+    dtype: np.dtype[Any]
+    sparse: bool = False
+    background: Any = 0
+    rounding: str = "nearest"
+
+    can_be_sparse: ClassVar[bool] = False
+    carries: ClassVar[bool] = False
+
+    @classmethod
+    def supports(cls, dtype: np.dtype[Any]) -> bool:
+        return dtype in _NUMBERS
+
+    @classmethod
+    def supported(cls) -> str:
+        return "bool, integers of 8 to 64 bits, float16, float32 and float64"
+
+    def lift(self, piece: Array) -> State:
+        """The state of level-0 voxels. Nothing is copied, but for a foreign byte order."""
+        return State(self._checked(piece))
+
+    def fold(self, state: State, factor: Factor) -> State:
+        """The state of the next level. An edge that the factor does not divide gives a smaller footprint."""
+        folded, _ = self.step(state, factor)
+        assert folded is not None
+        return folded
+
+    def render(self, state: State, out: Array | None = None) -> Array:
+        """The voxels of a state, written to `out` if it is given; else they may share memory with the state."""
+        if out is None:
+            return state.values
+        np.copyto(out, state.values, casting="no")
+        return out
+
+    def step(
+        self, state: State, factor: Factor, *, keep_state: bool = True, out: Array | None = None
+    ) -> tuple[State | None, Array]:
+        """`fold` and `render` in one go. The state may share memory with the array, and so with `out`."""
+        self._check_factor(state, factor)
+        if _changes_nothing(state.shape, factor):
+            return state, self.render(state, out)
+        rendered = self._reduce(state.values, factor, out)
+        return State(rendered), rendered
+
+    def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
+        raise NotImplementedError
+
+    def carry_dtypes(self, footprint: int) -> dict[str, np.dtype[Any]]:
+        """The arrays that hold a state whose voxels stand for at most `footprint` level-0 voxels."""
+        return {}
+
+    def to_carry(self, state: State, footprint: int | None = None) -> dict[str, Array]:
+        """A state as the arrays of `carry_dtypes(footprint)`, by default for the footprint the state has."""
+        return {}
+
+    def from_carry(self, fields: Mapping[str, Array], weights: tuple[Array, ...]) -> State:
+        """The state that was carried. `weights`: per axis, the level-0 voxels under each index (int64)."""
+        raise ArgumentError(f"method {self.name!r} carries nothing: lift the rendered level instead")
+
+    def state_itemsize(self, footprint: int) -> int:
+        """Bytes of memory per voxel of a state whose voxels stand for at most `footprint` level-0 voxels."""
+        return self.dtype.itemsize
+
+    def _checked(self, piece: Array) -> Array:
+        array = np.asarray(piece)
+        if array.dtype.newbyteorder("=") != self.dtype:
+            raise ArgumentError(f"method {self.name!r} was resolved for {self.dtype}, the array has {array.dtype}")
+        if array.ndim == 0 or array.size == 0:
+            raise ArgumentError(f"array: at least one axis and one voxel are needed, its shape is {array.shape}")
+        return array.astype(self.dtype, copy=False)
+
+    def _check_factor(self, state: State, factor: Factor) -> None:
+        if len(factor) != len(state.shape) or min(factor) < 1:
+            raise ArgumentError(
+                f"factor: {tuple(factor)} was given for an array of shape {state.shape}: "
+                "give one integer of at least 1 per axis"
+            )
+
+    @property
+    def _background(self) -> Array:
+        return np.array(self.background, self.dtype)
+
+
+def _changes_nothing(shape: tuple[int, ...], factor: Factor) -> bool:
+    return all(size == 1 or step == 1 for size, step in zip(shape, factor, strict=True))
+
+
+class Mode(Reduction):
+    """The majority of each footprint of the level below."""
+
+    can_be_sparse = True
+
+    def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
+        result = reduce_array(
+            values,
+            factor,
+            method="sparse_mode" if self.sparse else "mode",
+            keep=self.dtype,
+            out=out,
+            background=self._background,
+        )
+        assert result.values is not None
+        return result.values
+
+
+class Extreme(Reduction):
+    """The smallest or the largest voxel. NaN and NaT propagate."""
+
+    @classmethod
+    def supports(cls, dtype: np.dtype[Any]) -> bool:
+        return dtype in _NUMBERS or dtype.kind in "mM"
+
+    @classmethod
+    def supported(cls) -> str:
+        return super().supported() + ", datetime64 and timedelta64"
+
+    def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
+        if self.dtype.kind not in "mM":
+            result = reduce_array(values, factor, method=self.name, keep=self.dtype, out=out)
+            assert result.values is not None
+            return result.values
+        extreme = np.minimum if self.name == "min" else np.maximum
+        for axis, step in enumerate(factor):
+            values = extreme.reduceat(values, np.arange(0, values.shape[axis], step), axis=axis)
+        return self.render(State(values), out)
+
+
+class Stride(Reduction):
+    """The first voxel of each footprint."""
+
+    @classmethod
+    def supports(cls, dtype: np.dtype[Any]) -> bool:
+        return not dtype.hasobject
+
+    @classmethod
+    def supported(cls) -> str:
+        return "every dtype without objects"
+
+    def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
+        first = values[tuple(slice(None, None, step) for step in factor)]
+        # A view would keep the whole piece in memory.
+        return first.copy(order="K") if out is None else self.render(State(first), out)
+
+
+class Mean(Reduction):
+    """The mean of the level-0 voxels: sums are exact, and rounded once for each level.
+
+    The dtype of integer sums depends on the largest footprint alone: the smallest one, at least twice as wide as the
+    voxels, that holds the sum of as many voxels whatever they are. Sums of 64-bit voxels have 128 bits. Sums of
+    floats are float64, added in the order of the scan (last axis fastest), level by level.
+    """
+
+    can_be_sparse = True
+    carries = True
+
+    def lift(self, piece: Array) -> State:
+        values = self._checked(piece)
+        return State(values, tuple(np.ones(size, np.int64) for size in values.shape))
+
+    def render(self, state: State, out: Array | None = None) -> Array:
+        assert state.weights is not None
+        if self._is_lifted(state):
+            return super().render(state, out)
+        result = reduce_array(
+            state.values,
+            (1,) * len(state.shape),
+            method=None,
+            counts=state.counts,
+            sum_dtype=state.values.dtype,
+            rendered_dtype=self.dtype,
+            out=out,
+            weights=state.weights,
+            sparse=self.sparse,
+            background=self._background,
+            truncate=self.rounding == "truncate",
+        )
+        assert result.rendered is not None
+        return result.rendered
+
+    def fold(self, state: State, factor: Factor) -> State:
+        return self._step(state, factor, keep_state=True, render=False, out=None)[0]
+
+    def step(
+        self, state: State, factor: Factor, *, keep_state: bool = True, out: Array | None = None
+    ) -> tuple[State | None, Array]:
+        folded, rendered = self._step(state, factor, keep_state=keep_state, render=True, out=out)
+        assert rendered is not None
+        return (folded if keep_state else None), rendered
+
+    def _step(
+        self, state: State, factor: Factor, *, keep_state: bool, render: bool, out: Array | None
+    ) -> tuple[State, Array | None]:
+        self._check_factor(state, factor)
+        assert state.weights is not None
+        if _changes_nothing(state.shape, factor):
+            return state, self.render(state, out) if render else None
+        weights = tuple(
+            np.add.reduceat(axis, np.arange(0, axis.size, step))
+            for axis, step in zip(state.weights, factor, strict=True)
+        )
+        values, counts, background = state.values, state.counts, self._background
+        to = self._sum_dtype(footprint_of(weights))
+        if self.dtype.kind != "f":
+            to = max(to, values.dtype, key=lambda dtype: dtype.itemsize)
+            if 2 * values.dtype.itemsize < to.itemsize:
+                # The kernels double the width of a sum, or keep it.
+                nearer = np.dtype(f"{self._kind}{to.itemsize // 2}")
+                values, background = values.astype(nearer), background.astype(nearer)
+                counts = None if counts is None else counts.astype(nearer)
+        if self.sparse and counts is None:
+            method = "sparse_sum"
+        else:
+            method = "sum_same" if values.dtype == to else "sum"
+        result = reduce_array(
+            values,
+            factor,
+            method=method,
+            counts=counts,
+            keep=to if keep_state or not render else None,
+            sum_dtype=to,
+            rendered_dtype=self.dtype if render else None,
+            out=out,
+            weights=weights,
+            sparse=self.sparse,
+            background=background,
+            truncate=self.rounding == "truncate",
+        )
+        return State(result.values, weights, result.counts), result.rendered
+
+    @property
+    def _kind(self) -> str:
+        return "u" if self.dtype.kind == "b" else self.dtype.kind
+
+    def _sum_dtype(self, footprint: int) -> np.dtype[Any]:
+        if self._kind == "f":
+            return np.dtype(np.float64)
+        bits = 8 * self.dtype.itemsize
+        for width in (16, 32, 64):
+            if width > bits and footprint <= 1 << (width - bits):
+                return np.dtype(f"{self._kind}{width // 8}")
+        if bits >= 32 and footprint < 1 << 63:
+            return INT128 if self._kind == "i" else UINT128
+        raise ArgumentError(
+            f"a mean of {footprint} {self.dtype} voxels is not supported: at most "
+            f"2**{63 if bits >= 32 else 64 - bits} can be under one voxel of a level; ask for fewer levels"
+        )
+
+    def _is_lifted(self, state: State) -> bool:
+        assert state.weights is not None
+        if self.sparse:
+            return state.counts is None
+        return state.values.dtype == self.dtype and footprint_of(state.weights) == 1
+
+    def state_itemsize(self, footprint: int) -> int:
+        if footprint == 1:
+            return self.dtype.itemsize
+        return self._sum_dtype(footprint).itemsize * (2 if self.sparse else 1)
+
+    def carry_dtypes(self, footprint: int) -> dict[str, np.dtype[Any]]:
+        if footprint == 1 and not self.sparse:
+            return {"sum": self.dtype}
+        dtype = self._sum_dtype(footprint)
+        if dtype.names is None:
+            fields = {"sum": dtype}
+        else:
+            fields = {f"sum_{name}": dtype[name] for name in dtype.names}
+        if self.sparse:
+            fields["count"] = dtype if dtype.names is None else np.dtype(np.uint64)
+        return fields
+
+    def to_carry(self, state: State, footprint: int | None = None) -> dict[str, Array]:
+        assert state.weights is not None
+        own = footprint_of(state.weights)
+        dtypes = self.carry_dtypes(own if footprint is None else max(footprint, own))
+        values, counts = state.values, state.counts
+        if self.sparse and counts is None:
+            # Level 0 itself: a fold by 1 counts it.
+            wider = UINT128 if self._kind == "u" else INT128
+            dtype = wider if "sum_low" in dtypes else dtypes["sum"]
+            values, counts = self._count_foreground(values, dtype)
+        fields = {}
+        for name, dtype in dtypes.items():
+            source = values if name.startswith("sum") else counts
+            assert source is not None
+            fields[name] = _field(source, name.partition("_")[2]).astype(dtype, copy=False)
+        return fields
+
+    def _count_foreground(self, values: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+        background = self._background
+        counted = ~np.isnan(values) if background != background else values != background
+        sums = np.where(counted, values, np.zeros((), self.dtype))
+        return _widened(sums, dtype), _widened(counted.astype(np.uint8), dtype)
+
+    def from_carry(self, fields: Mapping[str, Array], weights: tuple[Array, ...]) -> State:
+        dtypes = {name: np.asarray(array).dtype for name, array in fields.items()}
+        if "sum" in fields:
+            values = np.asarray(fields["sum"])
+        elif {"sum_low", "sum_high"} <= fields.keys():
+            values = np.empty(np.shape(fields["sum_low"]), INT128 if self._kind == "i" else UINT128)
+            values["low"], values["high"] = fields["sum_low"], fields["sum_high"]
+        else:
+            raise ArgumentError(f"fields: a sum is needed, as to_carry gives it, not {dtypes}")
+        weights = tuple(np.ascontiguousarray(axis, np.int64) for axis in weights)
+        if tuple(axis.size for axis in weights) != values.shape:
+            raise ArgumentError(f"weights: one array per axis of the shape {values.shape} is needed")
+        if not self.sparse:
+            return State(values, weights)
+        return State(values, weights, _widened(np.asarray(fields["count"]), values.dtype))
+
+
+def _field(array: Array, name: str) -> Array:
+    """The low or high half of 128-bit integers; the low half is also the whole of a count."""
+    if array.dtype.names is None:
+        return array
+    return array[name or "low"]
+
+
+def _widened(array: Array, dtype: np.dtype[Any]) -> Array:
+    if dtype.names is None:
+        return array.astype(dtype, copy=False)
+    wide = np.empty(array.shape, dtype)
+    wide["low"] = array.astype(dtype["high"], copy=False).view(np.uint64)
+    wide["high"] = np.where(array < 0, dtype["high"].type(-1), dtype["high"].type(0)) if dtype == INT128 else 0
+    return wide
+
+
+_REDUCTIONS: dict[str, type[Reduction]] = {
+    "mean": Mean,
+    "mode": Mode,
+    "min": Extreme,
+    "max": Extreme,
+    "stride": Stride,
+}
+METHODS = tuple(_REDUCTIONS)
+
+
+def auto_method(dtype: Any) -> str:
+    """The method for data nobody has said more about: the mode of what may be labels, the mean of the rest."""
+    return "mode" if np.dtype(dtype) in _LABELS else "mean"
+
+
+def resolve_method(
+    name: str,
+    dtype: Any,
+    *,
+    sparse: bool = False,
+    background: Any = 0,
+    rounding: str = "nearest",
+) -> Reduction:
+    """Look up the reduction of this name (not "auto") for a dtype."""
+    if not isinstance(name, str) or name not in _REDUCTIONS:
+        raise ArgumentError(f"method: {name!r} was given, the methods are {', '.join(METHODS)}")
+    reduction = _REDUCTIONS[name]
+    try:
+        native = np.dtype(dtype).newbyteorder("=")
+    except TypeError as error:
+        raise ArgumentError(f"dtype: {dtype!r} is not a dtype") from error
+    if not reduction.supports(native):
+        alternatives = [other for other, kind in _REDUCTIONS.items() if kind.supports(native)]
+        raise ArgumentError(
+            f"method {name!r} does not support dtype {native}, only {reduction.supported()}; "
+            f"methods for {native}: {', '.join(alternatives) or 'none'}"
+        )
+    if sparse and not reduction.can_be_sparse:
+        capable = [other for other, kind in _REDUCTIONS.items() if kind.can_be_sparse]
+        raise ArgumentError(f"sparse: method {name!r} cannot leave out the background, only {', '.join(capable)} can")
+    if rounding not in ROUNDINGS:
+        raise ArgumentError(f"rounding: {rounding!r} was given, allowed are {', '.join(map(repr, ROUNDINGS))}")
+    value = _checked_background(background, native)
+    return reduction(name=name, dtype=native, sparse=bool(sparse), background=value, rounding=rounding)
+
+
+def _checked_background(background: Any, dtype: np.dtype[Any]) -> Any:
+    """The background as a Python number that is exactly a voxel of this dtype."""
+    if dtype not in _NUMBERS:
+        return background  # of no use without numbers
+    message = f"background: {background!r} was given, which no voxel of dtype {dtype} can be"
+    try:
+        if isinstance(background, str | bytes):
+            raise ArgumentError(message)
+        if dtype.kind == "f":
+            number = float(background)
+            with np.errstate(over="ignore"):
+                value = dtype.type(number).item()
+            if math.isinf(value) and not math.isinf(number):
+                raise ArgumentError(message)
+            return value
+        whole = int(background)
+        lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if whole != background or not lowest <= whole <= highest:
+            raise ArgumentError(message)
+        return bool(whole) if dtype.kind == "b" else whole
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentError(message) from error

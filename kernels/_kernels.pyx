@@ -1,0 +1,270 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+"""Compiled reductions of strided arrays. Everything checks its arguments; nothing here knows about NumPy."""
+
+import os
+
+from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+
+cdef extern from "kernels.hpp" namespace "chunkpyramid" nogil:
+    ctypedef void (*Fold)(...)
+    ctypedef void (*Render)(...)
+    enum:
+        MAX_AXES
+        METHODS
+        DTYPES
+        VALUES
+        COUNTS
+        OUT_VALUES
+        OUT_COUNTS
+        RENDERED
+        ROLES
+    enum Outcome:
+        DONE
+        NO_MEMORY
+        NOT_UNIT_STRIDE
+    struct Table:
+        Fold fold[7][13]
+        Render render[13][13]
+    struct Axis:
+        Py_ssize_t size
+        Py_ssize_t out_size
+        Py_ssize_t factor
+        Py_ssize_t strides[5]
+        const int64_t* weights
+        int64_t weight
+    struct Job:
+        int axes
+        Axis axis[65]
+        char* data[5]
+        Py_ssize_t itemsize[5]
+        Py_ssize_t sum_itemsize
+        Fold fold
+        Render render
+        bint replicate
+        bint reversed
+        bint truncate
+        bint sparse
+        char background[16]
+    const Table* baseline_table()
+    const Table* v3_table()
+    const Table* v4_table()
+    Outcome run(Job& job) noexcept
+
+cdef extern from *:
+    """
+    #if defined(__x86_64__) && defined(__GNUC__)
+    static bool supports_v3() {
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    }
+    static bool supports_v4() {
+        return supports_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+            && __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq")
+            && __builtin_cpu_supports("avx512vl");
+    }
+    #else
+    static bool supports_v3() { return false; }
+    static bool supports_v4() { return false; }
+    #endif
+    """
+    bint supports_v3() nogil
+    bint supports_v4() nogil
+
+
+# In the order of the enumerations in kernels.hpp.
+METHOD_CODES = {
+    name: code for code, name in enumerate(("sum", "sum_same", "sparse_sum", "mode", "sparse_mode", "min", "max"))
+}
+DTYPE_CODES = {
+    name: code
+    for code, name in enumerate(
+        (
+            "uint8", "uint16", "uint32", "uint64", "uint128",
+            "int8", "int16", "int32", "int64", "int128",
+            "float16", "float32", "float64",
+        )
+    )
+}  # fmt: skip
+ITEMSIZES = (1, 2, 4, 8, 16, 1, 2, 4, 8, 16, 2, 4, 8)
+
+cdef const Table* _table = NULL
+_table_name = None
+
+
+def variants():
+    """Names of the instruction sets compiled in that this machine has, best first."""
+    names = []
+    if v4_table_exists():
+        names.append("v4")
+    if v3_table_exists():
+        names.append("v3")
+    return [*names, "baseline"]
+
+
+cdef bint v3_table_exists():
+    return supports_v3() and v3_table() != NULL
+
+
+cdef bint v4_table_exists():
+    return supports_v4() and v4_table() != NULL
+
+
+def use(variant=None):
+    """Choose the instruction set: a name from `variants()`, or None for CHUNKPYRAMID_KERNELS or else the best."""
+    global _table, _table_name
+    known = variants()
+    if variant is None:
+        variant = os.environ.get("CHUNKPYRAMID_KERNELS") or known[0]
+    if variant not in known:
+        raise RuntimeError(
+            f"kernels {variant!r} are not available on this machine: set CHUNKPYRAMID_KERNELS to one of {known}"
+        )
+    if variant == "v4":
+        _table = v4_table()
+    elif variant == "v3":
+        _table = v3_table()
+    else:
+        _table = baseline_table()
+    _table_name = variant
+    return variant
+
+
+def used():
+    """The name of the instruction set in use."""
+    return _table_name or use()
+
+
+cdef class _Buffer:
+    """Holds the memory of an array for the time of a call."""
+
+    cdef Py_buffer view
+    cdef bint held
+
+    def __cinit__(self, array, bint writable):
+        PyObject_GetBuffer(array, &self.view, PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        self.held = True
+
+    def __dealloc__(self):
+        if self.held:
+            PyBuffer_Release(&self.view)
+
+
+def reduce(
+    values,
+    counts=None,
+    *,
+    str dtype not None,
+    method=None,
+    tuple factor not None,
+    out_values=None,
+    out_counts=None,
+    rendered=None,
+    str sum_dtype=None,
+    str rendered_dtype=None,
+    weights=None,
+    bytes background=b"",
+    bint truncate=False,
+    bint sparse=False,
+    bint reversed=False,
+):
+    """Fold `values` (and `counts`, of the same dtype) by `factor`, and render the sums; all without the GIL.
+
+    method: a name from METHOD_CODES, or None to render `values` as they are. dtype: of `values`; sum_dtype: of
+    the sums that are rendered; rendered_dtype: of `rendered`. weights: per axis a contiguous int64 array with the
+    divisor's part for each output index. Arrays that are not wanted are None.
+    """
+    if _table == NULL:
+        use()
+    cdef Job job
+    cdef int axis, role
+    cdef int dtype_code = DTYPE_CODES[dtype]
+    cdef int method_code = METHOD_CODES[method] if method is not None else -1
+    cdef int sum_code = DTYPE_CODES[sum_dtype] if sum_dtype is not None else dtype_code
+    cdef int rendered_code = DTYPE_CODES[rendered_dtype] if rendered_dtype is not None else dtype_code
+    cdef int axes = len(factor)
+    cdef _Buffer buffer
+    cdef Outcome outcome
+    if axes > MAX_AXES:
+        raise ValueError(f"at most {MAX_AXES} axes, not {axes}")
+    if (rendered is not None) and weights is None:
+        raise ValueError("rendering needs weights")
+    job.axes = axes
+    job.fold = _table.fold[method_code][dtype_code] if method_code >= 0 else NULL
+    job.render = _table.render[sum_code][rendered_code] if rendered is not None else NULL
+    if (method is not None and job.fold == NULL) or (rendered is not None and job.render == NULL):
+        raise TypeError(f"no kernel for {method} of {dtype}, sums {sum_dtype}, rendered {rendered_dtype}")
+    job.replicate = method == "mode" or method == "sparse_mode"
+    job.reversed = reversed
+    job.truncate = truncate
+    job.sparse = sparse
+    job.sum_itemsize = ITEMSIZES[sum_code]
+    if len(background) > 16:
+        raise ValueError("background: at most 16 bytes")
+    background = background.ljust(16, b"\0")
+    memcpy(job.background, <const char*>background, 16)
+
+    arrays = (values, counts, out_values, out_counts, rendered)
+    codes = (dtype_code, dtype_code, sum_code, sum_code, rendered_code)
+    held = []
+    for role in range(ROLES):
+        job.data[role] = NULL
+        job.itemsize[role] = ITEMSIZES[codes[role]]
+        for axis in range(axes):
+            job.axis[axis].strides[role] = 0
+        if arrays[role] is None:
+            continue
+        buffer = _Buffer(arrays[role], role >= OUT_VALUES)
+        held.append(buffer)
+        if buffer.view.ndim != axes or buffer.view.itemsize != job.itemsize[role]:
+            raise ValueError(
+                f"array {role}: {buffer.view.ndim} axes of {buffer.view.itemsize} bytes, "
+                f"expected {axes} of {job.itemsize[role]}"
+            )
+        job.data[role] = <char*>buffer.view.buf
+        for axis in range(axes):
+            job.axis[axis].strides[role] = buffer.view.strides[axis]
+            if role == VALUES:
+                if factor[axis] < 1 or buffer.view.shape[axis] < 1:
+                    raise ValueError("factors and sizes must be at least 1")
+                job.axis[axis].factor = factor[axis]
+                job.axis[axis].size = buffer.view.shape[axis]
+                job.axis[axis].out_size = (job.axis[axis].size - 1) // job.axis[axis].factor + 1
+            elif buffer.view.shape[axis] != (
+                job.axis[axis].size if role == COUNTS else job.axis[axis].out_size
+            ):
+                raise ValueError(f"array {role}: size {buffer.view.shape[axis]} on axis {axis} does not fit")
+    if method is None and any([step != 1 for step in factor]):
+        raise ValueError("a factor needs a method")
+    if (method is not None) and rendered is None and out_values is None:
+        raise ValueError("no output")
+    if (counts is not None) and (method is not None) and not method.startswith("sum"):
+        raise ValueError("counts can only be summed")
+    if sparse and counts is None and method != "sparse_sum":
+        raise ValueError("sparse needs counts")
+    if rendered is None and method == "sparse_sum" and out_counts is None:
+        raise ValueError("a sparse sum needs out_counts")
+
+    for axis in range(axes):
+        job.axis[axis].weights = NULL
+        job.axis[axis].weight = 1
+        if weights is None:
+            continue
+        buffer = _Buffer(weights[axis], False)
+        held.append(buffer)
+        if (
+            buffer.view.ndim != 1
+            or buffer.view.itemsize != 8
+            or buffer.view.shape[0] != job.axis[axis].out_size
+            or (buffer.view.strides[0] != 8 and buffer.view.shape[0] > 1)
+        ):
+            raise ValueError(f"weights of axis {axis} do not fit")
+        job.axis[axis].weights = <const int64_t*>buffer.view.buf
+
+    with nogil:
+        outcome = run(job)
+    if outcome == NO_MEMORY:
+        raise MemoryError
+    if outcome == NOT_UNIT_STRIDE:
+        raise ValueError("the last axis must have unit stride")

@@ -1,0 +1,288 @@
+// Row functions, as templates over the element type. This header is compiled once per instruction set, in the
+// namespace VARIANT; so it calls nothing of the standard library, whose functions are shared between variants.
+//
+// Elements are read and written with memcpy: rows may be unaligned, and a pair may be read as one wider word.
+
+#define INLINE static inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
+#define INDEPENDENT _Pragma("GCC ivdep")
+#define UNROLLED _Pragma("GCC unroll 8")
+
+namespace chunkpyramid {
+namespace VARIANT {
+
+using uint128 = unsigned __int128;
+using int128 = __int128;
+
+// ---------------------------------------------------------------------------------------------- element types
+
+struct Half {
+    std::uint16_t bits;
+};
+
+template <class T> struct Traits;  // bits: an unsigned integer as wide as T; wider: what sums of T are kept in
+template <> struct Traits<std::uint8_t> { using Bits = std::uint8_t; using Wider = std::uint16_t; };
+template <> struct Traits<std::uint16_t> { using Bits = std::uint16_t; using Wider = std::uint32_t; };
+template <> struct Traits<std::uint32_t> { using Bits = std::uint32_t; using Wider = std::uint64_t; };
+template <> struct Traits<std::uint64_t> { using Bits = std::uint64_t; using Wider = uint128; };
+template <> struct Traits<uint128> { using Bits = uint128; using Wider = uint128; };
+template <> struct Traits<std::int8_t> { using Bits = std::uint8_t; using Wider = std::int16_t; };
+template <> struct Traits<std::int16_t> { using Bits = std::uint16_t; using Wider = std::int32_t; };
+template <> struct Traits<std::int32_t> { using Bits = std::uint32_t; using Wider = std::int64_t; };
+template <> struct Traits<std::int64_t> { using Bits = std::uint64_t; using Wider = int128; };
+template <> struct Traits<int128> { using Bits = uint128; using Wider = int128; };
+template <> struct Traits<Half> { using Bits = std::uint16_t; using Wider = double; };
+template <> struct Traits<float> { using Bits = std::uint32_t; using Wider = double; };
+template <> struct Traits<double> { using Bits = std::uint64_t; using Wider = double; };
+
+template <class A, class B> struct Same { static constexpr bool value = false; };
+template <class A> struct Same<A, A> { static constexpr bool value = true; };
+template <bool, class A, class B> struct Choose { using Type = A; };
+template <class A, class B> struct Choose<false, A, B> { using Type = B; };
+
+template <class T> constexpr bool is_floating = Same<typename Traits<T>::Wider, double>::value;
+template <class T> constexpr bool is_signed = T(-1) < T(0);
+template <class T> constexpr int width = 8 * sizeof(T);
+
+template <class T> INLINE T load(const char* data, Index index) {
+    T value;
+    __builtin_memcpy(&value, data + index * Index(sizeof(T)), sizeof(T));
+    return value;
+}
+template <class T> INLINE void store(char* data, Index index, T value) {
+    __builtin_memcpy(data + index * Index(sizeof(T)), &value, sizeof(T));
+}
+template <class To, class From> INLINE To reinterpret(From value) {
+    To result;
+    __builtin_memcpy(&result, &value, sizeof(To));
+    return result;
+}
+
+INLINE float to_float(Half half) {
+    // Shifted into a float the number is too small by 2^112, subnormals included; infinity and NaN keep the
+    // largest exponent.
+    const std::uint32_t magnitude = std::uint32_t(half.bits & 0x7fff) << 13;
+    const std::uint32_t scaled = reinterpret<std::uint32_t>(reinterpret<float>(magnitude) * 0x1p112f);
+    const std::uint32_t special = (half.bits & 0x7c00) == 0x7c00 ? magnitude | 0x7f800000u : scaled;
+    return reinterpret<float>(special | std::uint32_t(half.bits & 0x8000) << 16);
+}
+INLINE Half to_half(double value) {
+    // Adding and removing a large number leaves a multiple of the spacing of halves, rounded half to even.
+    const std::uint64_t bits = reinterpret<std::uint64_t>(value);
+    const std::uint16_t sign = std::uint16_t(bits >> 48 & 0x8000);
+    const double magnitude = reinterpret<double>(bits & 0x7fffffffffffffffu);
+    if (!(magnitude < 65520.0)) {
+        return Half{std::uint16_t(sign | (magnitude != magnitude ? 0x7e00 : 0x7c00))};
+    }
+    const std::uint64_t exponent = bits >> 52 & 0x7ff;
+    const std::uint64_t spacing_exponent = (exponent < 1023 - 14 ? 1023 - 14 : exponent) - 10;
+    const double large = reinterpret<double>((spacing_exponent + 52) << 52);
+    const double rounded = (magnitude + large) - large;
+    const float scaled = float(rounded) * 0x1p-112f;
+    return Half{std::uint16_t(sign | reinterpret<std::uint32_t>(scaled) >> 13)};
+}
+
+template <class T> INLINE typename Traits<T>::Wider widen(T value) { return value; }
+INLINE double widen(Half value) { return to_float(value); }
+
+template <class T> INLINE T narrow(double value) { return T(value); }
+template <> inline __attribute__((always_inline)) Half narrow<Half>(double value) { return to_half(value); }
+
+template <class T> INLINE bool is_nan(T value) { return value != value; }
+INLINE bool is_nan(Half value) { return (value.bits & 0x7fff) > 0x7c00; }
+
+template <class T> INLINE bool same(T a, T b) { return a == b; }
+INLINE bool same(Half a, Half b) {
+    const bool both_zero = ((a.bits | b.bits) & 0x7fff) == 0;
+    return ((a.bits == b.bits) | both_zero) & !is_nan(a);
+}
+
+template <class T> INLINE bool not_above(T a, T b) { return a <= b; }
+INLINE bool not_above(Half a, Half b) { return to_float(a) <= to_float(b); }
+
+template <class T> struct Background {
+    T value;
+    bool nan;
+    explicit Background(const char* data) : value(load<T>(data, 0)), nan(is_nan(value)) {}
+    inline __attribute__((always_inline)) bool matches(T other) const {
+        if constexpr (is_floating<T>) return same(value, other) | (nan & is_nan(other));
+        return same(value, other);
+    }
+};
+
+// ------------------------------------------------------------------------------------------- walking over rows
+
+// The voxels of output element x, in scan order.
+template <class T, int ROWS, int FACTOR, bool REVERSED>
+INLINE void gather(const char* const (&rows)[ROWS], Index x, T (&voxels)[ROWS * FACTOR]) {
+    UNROLLED for (int i = 0; i < ROWS * FACTOR; ++i) {
+        const int row = REVERSED ? i % ROWS : i / FACTOR;
+        const int column = REVERSED ? i / ROWS : i % FACTOR;
+        voxels[i] = load<T>(rows[row], x * FACTOR + column);
+    }
+}
+
+template <int ROWS> struct Pointers {
+    const char* rows[ROWS];
+    explicit Pointers(const Rows& from) {
+        UNROLLED for (int i = 0; i < ROWS; ++i) rows[i] = from.rows[i];
+    }
+};
+
+// Calls step(voxel, x, first) for every voxel of the output elements from `begin` on, such that the voxels of an
+// element come in scan order, and those of neighbouring elements one after the other, which vectorises.
+template <class T, class Step> INLINE void scan(const Rows& row, Index begin, const Step& step) {
+    const Index outer = row.reversed ? row.factor : row.count;
+    const Index inner = row.reversed ? row.count : row.factor;
+    for (Index i = 0; i < outer; ++i) {
+        for (Index j = 0; j < inner; ++j) {
+            const Index column = row.reversed ? i : j;
+            const char* const data = row.rows[row.reversed ? j : i] + column * Index(sizeof(T));
+            const bool first = i + j == 0;
+            const Index end = (row.columns - column + row.factor - 1) / row.factor;
+            if (row.factor == 1) {
+                INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, x), x, first);
+            } else if (row.factor == 2) {
+                INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, 2 * x), x, first);
+            } else {
+                INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, row.factor * x), x, first);
+            }
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------------- sums
+
+template <class In, class Out> INLINE Out add_to(Out sum, In value) { return Out(sum + Out(widen(value))); }
+
+template <class In, class Out, int ROWS>
+INLINE void add_pairs(const Rows& row, Index full, char* __restrict out) {
+    using Wide = typename Traits<In>::Wider;
+    using Bits = typename Traits<Wide>::Bits;
+    const Pointers<ROWS> from(row);
+    // Both halves of a wider word: no shuffling, whatever the byte order.
+    INDEPENDENT for (Index x = 0; x < full; ++x) {
+        Wide sum = 0;
+        UNROLLED for (int i = 0; i < ROWS; ++i) {
+            const Wide pair = load<Wide>(from.rows[i], x);
+            const Wide low = Wide(Wide(Bits(pair) << width<In>) >> width<In>);
+            sum = Wide(sum + low + Wide(pair >> width<In>));
+        }
+        store(out, x, Out(sum));
+    }
+}
+
+template <class In, class Out, int ROWS, int FACTOR, bool REVERSED>
+INLINE void add_voxels(const Rows& row, Index full, char* __restrict out) {
+    const Pointers<ROWS> from(row);
+    INDEPENDENT for (Index x = 0; x < full; ++x) {
+        In voxels[ROWS * FACTOR];
+        gather<In, ROWS, FACTOR, REVERSED>(from.rows, x, voxels);
+        Out sum = Out(widen(voxels[0]));
+        UNROLLED for (int i = 1; i < ROWS * FACTOR; ++i) sum = add_to(sum, voxels[i]);
+        store(out, x, sum);
+    }
+}
+
+template <class In, class Out, int ROWS>
+INLINE void add_two_columns(const Rows& row, Index full, char* out) {
+    if constexpr (!is_floating<In> && width<In> < 64) {
+        add_pairs<In, Out, ROWS>(row, full, out);
+    } else if (is_floating<In> && row.reversed) {
+        add_voxels<In, Out, ROWS, 2, is_floating<In>>(row, full, out);
+    } else {
+        add_voxels<In, Out, ROWS, 2, false>(row, full, out);
+    }
+}
+
+template <class In, class Out> void sum(const Rows& row, char* values, char*) {
+    Index done = row.columns / row.factor;
+    if (row.factor == 2 && row.count == 1) add_two_columns<In, Out, 1>(row, done, values);
+    else if (row.factor == 2 && row.count == 2) add_two_columns<In, Out, 2>(row, done, values);
+    else if (row.factor == 2 && row.count == 4) add_two_columns<In, Out, 4>(row, done, values);
+    else if (row.factor == 1 && row.count == 2) add_voxels<In, Out, 2, 1, false>(row, done, values);
+    else if (row.factor == 1 && row.count == 4) add_voxels<In, Out, 4, 1, false>(row, done, values);
+    else if (row.factor == 1 && row.count == 8) add_voxels<In, Out, 8, 1, false>(row, done, values);
+    else done = 0;
+    scan<In>(row, done, [values](In value, Index x, bool first) {
+        store(values, x, first ? Out(widen(value)) : add_to(load<Out>(values, x), value));
+    });
+}
+
+template <class In, int ROWS, int FACTOR, bool REVERSED>
+INLINE void add_foreground(const Rows& row, Index full, char* __restrict values, char* __restrict counts) {
+    using Out = typename Traits<In>::Wider;
+    const Background<In> background(row.background);
+    const Pointers<ROWS> from(row);
+    INDEPENDENT for (Index x = 0; x < full; ++x) {
+        In voxels[ROWS * FACTOR];
+        gather<In, ROWS, FACTOR, REVERSED>(from.rows, x, voxels);
+        Out sum = 0;
+        Out count = 0;
+        UNROLLED for (int i = 0; i < ROWS * FACTOR; ++i) {
+            const bool counted = !background.matches(voxels[i]);
+            sum = Out(sum + (counted ? Out(widen(voxels[i])) : Out(0)));
+            count = Out(count + Out(counted));
+        }
+        store(values, x, sum);
+        store(counts, x, count);
+    }
+}
+
+template <class In, bool REVERSED> INLINE Index add_foreground_fast(const Rows& row, char* values, char* counts) {
+    const Index full = row.columns / row.factor;
+    if (row.factor == 2 && row.count == 2) add_foreground<In, 2, 2, REVERSED>(row, full, values, counts);
+    else if (row.factor == 2 && row.count == 4) add_foreground<In, 4, 2, REVERSED>(row, full, values, counts);
+    else if (row.factor == 1 && row.count == 4) add_foreground<In, 4, 1, false>(row, full, values, counts);
+    else return 0;
+    return full;
+}
+
+template <class In> void sparse_sum(const Rows& row, char* values, char* counts) {
+    using Out = typename Traits<In>::Wider;
+    const Index done = is_floating<In> && row.reversed
+        ? add_foreground_fast<In, is_floating<In>>(row, values, counts)
+        : add_foreground_fast<In, false>(row, values, counts);
+    const Background<In> background(row.background);
+    scan<In>(row, done, [values, counts, background](In value, Index x, bool first) {
+        const bool counted = !background.matches(value);
+        const Out sum = first ? Out(0) : load<Out>(values, x);
+        const Out count = first ? Out(0) : load<Out>(counts, x);
+        store(values, x, Out(sum + (counted ? Out(widen(value)) : Out(0))));
+        store(counts, x, Out(count + Out(counted)));
+    });
+}
+
+// -------------------------------------------------------------------------------------------- smallest, largest
+
+struct Smaller {
+    template <class T> INLINE T of(T a, T b) { return not_above(a, b) | is_nan(a) ? a : b; }
+};
+struct Larger {
+    template <class T> INLINE T of(T a, T b) { return not_above(b, a) | is_nan(a) ? a : b; }
+};
+
+template <class T, class Extreme, int ROWS, int FACTOR>
+INLINE void extremes(const Rows& row, Index full, char* __restrict out) {
+    const Pointers<ROWS> from(row);
+    INDEPENDENT for (Index x = 0; x < full; ++x) {
+        T voxels[ROWS * FACTOR];
+        gather<T, ROWS, FACTOR, false>(from.rows, x, voxels);
+        T extreme = voxels[0];
+        UNROLLED for (int i = 1; i < ROWS * FACTOR; ++i) extreme = Extreme::of(extreme, voxels[i]);
+        store(out, x, extreme);
+    }
+}
+
+template <class T, class Extreme> void extreme(const Rows& row, char* values, char*) {
+    Index done = row.columns / row.factor;
+    if (row.factor == 2 && row.count == 2) extremes<T, Extreme, 2, 2>(row, done, values);
+    else if (row.factor == 2 && row.count == 4) extremes<T, Extreme, 4, 2>(row, done, values);
+    else done = 0;
+    scan<T>(row, done, [values](T value, Index x, bool first) {
+        store(values, x, first ? value : Extreme::of(load<T>(values, x), value));
+    });
+}
+
+}  // namespace VARIANT
+}  // namespace chunkpyramid

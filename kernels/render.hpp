@@ -1,0 +1,104 @@
+// Row functions that round sums to means. Included like reduce.hpp, after it.
+
+namespace chunkpyramid {
+namespace VARIANT {
+
+// Half to even: a number this large leaves no room for a fraction. Needs |value| < 2^22 or 2^51.
+INLINE float round_to_even(float value) { return (value + 0x1.8p23f) - 0x1.8p23f; }
+INLINE double round_to_even(double value) { return (value + 0x1.8p52) - 0x1.8p52; }
+
+template <class T, class Real> INLINE T to_integer(Real value) {
+    // Conversions to 32 bits are the ones every instruction set has.
+    using Middle = typename Choose<(width<T> < 32 || is_signed<T>), std::int32_t, std::int64_t>::Type;
+    return T(Middle(value));
+}
+
+template <class Sum, class T> void shift(const Divisor& by, const char* sums, Index length, char* __restrict out) {
+    const int bits = __builtin_ctzll(static_cast<unsigned long long>(by.divisor));
+    const Sum mask = Sum((Sum(1) << bits) - 1);
+    if (by.truncate) {
+        INDEPENDENT for (Index x = 0; x < length; ++x) {
+            const Sum sum = load<Sum>(sums, x);
+            store(out, x, T((sum + (sum < 0 ? mask : Sum(0))) >> bits));
+        }
+    } else if (bits > 0) {
+        const Sum below_half = Sum(mask >> 1);
+        INDEPENDENT for (Index x = 0; x < length; ++x) {
+            const Sum sum = load<Sum>(sums, x);
+            const Sum odd = Sum((sum >> bits) & 1);
+            store(out, x, T(Sum(sum + below_half + odd) >> bits));
+        }
+    } else {
+        INDEPENDENT for (Index x = 0; x < length; ++x) store(out, x, T(load<Sum>(sums, x)));
+    }
+}
+
+template <class Sum, class T, bool TRUNCATE> INLINE T divide_integer(Sum sum, Sum divisor) {
+    const Sum quotient = Sum(sum / divisor);
+    if constexpr (TRUNCATE) return T(quotient);
+    const Sum rest = Sum(sum - quotient * divisor);
+    const Sum distance = rest < 0 ? Sum(-rest) : rest;
+    const Sum room = Sum(divisor - distance);
+    const bool away = (distance > room) | ((distance == room) & ((quotient & 1) != 0));
+    return T(away ? (sum < 0 ? Sum(quotient - 1) : Sum(quotient + 1)) : quotient);
+}
+
+template <class Sum, class T, class Real, bool TRUNCATE> INLINE T divide_real(Sum sum, Sum divisor) {
+    const Real quotient = Real(sum) / Real(divisor);
+    return to_integer<T>(TRUNCATE ? quotient : round_to_even(quotient));
+}
+
+template <class Sum, class T, bool TRUNCATE, bool SPARSE>
+INLINE void divide(const Divisor& by, const char* sums, const char* counts, Index length, char* __restrict out) {
+    const T background = load<T>(by.background, 0);
+    const Sum divisor = Sum(by.divisor);
+    const auto each = [=](auto quotient) {
+        INDEPENDENT for (Index x = 0; x < length; ++x) {
+            const Sum sum = load<Sum>(sums, x);
+            if constexpr (SPARSE) {
+                const Sum count = load<Sum>(counts, x);
+                const T mean = quotient(sum, Sum(count == 0 ? Sum(1) : count));
+                store(out, x, count == 0 ? background : mean);
+            } else {
+                store(out, x, quotient(sum, divisor));
+            }
+        }
+    };
+    // A quotient of reals rounds to the same integer as the exact one if the sum has a bit to spare in the
+    // mantissa; and a sum is below divisor * 2^(bits of T).
+    if constexpr (is_floating<T>) {
+        each([](Sum sum, Sum count) INLINE_LAMBDA { return narrow<T>(sum / count); });
+    } else if constexpr (width<Sum> <= 16) {
+        each([](Sum sum, Sum count) INLINE_LAMBDA { return divide_real<Sum, T, float, TRUNCATE>(sum, count); });
+    } else if constexpr (width<Sum> <= 32) {
+        each([](Sum sum, Sum count) INLINE_LAMBDA { return divide_real<Sum, T, double, TRUNCATE>(sum, count); });
+    } else {
+        if constexpr (width<T> <= 32) {
+            if (by.divisor <= std::int64_t(1) << (52 - width<T>)) {
+                each([](Sum sum, Sum count) INLINE_LAMBDA {
+                    return divide_real<Sum, T, double, TRUNCATE>(sum, count);
+                });
+                return;
+            }
+        }
+        each([](Sum sum, Sum count) INLINE_LAMBDA { return divide_integer<Sum, T, TRUNCATE>(sum, count); });
+    }
+}
+
+template <class Sum, class T>
+void render(const Divisor& by, const char* sums, const char* counts, Index length, char* out) {
+    if constexpr (is_floating<T>) {
+        if (counts) divide<Sum, T, false, true>(by, sums, counts, length, out);
+        else divide<Sum, T, false, false>(by, sums, counts, length, out);
+    } else {
+        const bool power_of_two = (by.divisor & (by.divisor - 1)) == 0;
+        if (counts && by.truncate) divide<Sum, T, true, true>(by, sums, counts, length, out);
+        else if (counts) divide<Sum, T, false, true>(by, sums, counts, length, out);
+        else if (power_of_two) shift<Sum, T>(by, sums, length, out);
+        else if (by.truncate) divide<Sum, T, true, false>(by, sums, counts, length, out);
+        else divide<Sum, T, false, false>(by, sums, counts, length, out);
+    }
+}
+
+}  // namespace VARIANT
+}  // namespace chunkpyramid

@@ -1,0 +1,16 @@
+#include "kernels.hpp"
+
+// x86-64-v3, on the compiler that can say so within a file.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC target("avx2,fma,bmi,bmi2,f16c,lzcnt,movbe,popcnt")
+
+#define VARIANT v3
+#include "variant.hpp"
+
+const chunkpyramid::Table* chunkpyramid::v3_table() {
+    static const Table table = v3::make_table();
+    return &table;
+}
+#else
+const chunkpyramid::Table* chunkpyramid::v3_table() { return nullptr; }
+#endif

@@ -1,0 +1,47 @@
+"""Builds the kernels; everything else is in pyproject.toml.
+
+The extension is a top-level module, and not part of the package: in a checkout the directory `chunkpyramid` hides
+the installed package, but not a module beside it. So the tests run from a checkout after `pip install .` too.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+KERNELS = "kernels"
+SOURCES = ["_kernels.pyx", "driver.cpp", "variant_baseline.cpp", "variant_v3.cpp", "variant_v4.cpp"]
+HEADERS = ["kernels.hpp", "reduce.hpp", "mode.hpp", "render.hpp", "variant.hpp"]
+
+# Contracted multiplications and additions would round floats differently from one machine to the next.
+OPTIONS = ["-O3", "-std=c++17", "-ffp-contract=off"]
+
+kernels = Extension(
+    "_chunkpyramid_kernels",
+    [f"{KERNELS}/{name}" for name in SOURCES],
+    depends=[f"{KERNELS}/{name}" for name in HEADERS],
+    include_dirs=[KERNELS],
+    extra_compile_args=OPTIONS,
+    language="c++",
+)
+
+
+class ParallelBuild(build_ext):
+    """Compiles the sources of an extension at the same time: the instruction sets take most of the minute."""
+
+    def build_extensions(self):
+        compile_some = self.compiler.compile
+
+        def compile_all(sources, **options):
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                objects = pool.map(lambda source: compile_some([source], **options), sources)
+                return list(chain.from_iterable(objects))
+
+        self.compiler.compile = compile_all
+        super().build_extensions()
+
+
+setup(ext_modules=cythonize([kernels]), cmdclass={"build_ext": ParallelBuild})
