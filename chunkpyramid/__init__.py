@@ -1,0 +1,49 @@
+"""Volumes larger than memory become multiscale OME-Zarr pyramids.
+
+`build_pyramid` builds one, `plan_pyramid` tells beforehand what that takes, and `open_pyramid` opens one. The
+``downsample`` functions do the same to arrays in memory, and every `xarray.DataArray` has an accessor ``.pyramid``.
+"""
+
+from chunkpyramid._version import __version__
+from chunkpyramid.accessor import PyramidAccessor
+from chunkpyramid.build import build_pyramid, plan_pyramid
+from chunkpyramid.downsample import (
+    downsample,
+    downsample_segmentation,
+    downsample_with_averaging,
+    downsample_with_max_pooling,
+    downsample_with_min_pooling,
+    downsample_with_striding,
+)
+from chunkpyramid.errors import (
+    ArgumentError,
+    BuildError,
+    ChunkPyramidError,
+    PlanError,
+    SourceNotFoundError,
+    TargetExistsError,
+)
+from chunkpyramid.plan import PyramidPlan
+from chunkpyramid.pyramid import Pyramid, open_pyramid
+
+__all__ = [
+    "ArgumentError",
+    "BuildError",
+    "ChunkPyramidError",
+    "PlanError",
+    "Pyramid",
+    "PyramidAccessor",
+    "PyramidPlan",
+    "SourceNotFoundError",
+    "TargetExistsError",
+    "__version__",
+    "build_pyramid",
+    "downsample",
+    "downsample_segmentation",
+    "downsample_with_averaging",
+    "downsample_with_max_pooling",
+    "downsample_with_min_pooling",
+    "downsample_with_striding",
+    "open_pyramid",
+    "plan_pyramid",
+]

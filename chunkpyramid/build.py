@@ -1,0 +1,378 @@
+"""`plan_pyramid` and `build_pyramid`: plan, create, run the stages, commit."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import zarr
+
+from chunkpyramid import ome
+from chunkpyramid._version import __version__
+from chunkpyramid.block import BlockTask
+from chunkpyramid.errors import ArgumentError, TargetExistsError
+from chunkpyramid.execute import run_stage
+from chunkpyramid.factors import FactorLike
+from chunkpyramid.journal import Journal
+from chunkpyramid.plan import Level, PyramidPlan, Stage
+from chunkpyramid.prepare import Prepared, prepare
+from chunkpyramid.progress import progress_bar
+from chunkpyramid.pyramid import Pyramid, dimension_coordinates
+from chunkpyramid.store import (
+    consolidate,
+    empty_group,
+    existing_group,
+    level_array,
+    parent_group,
+    store_id,
+    write_only,
+)
+
+__all__ = ["build_pyramid", "plan_pyramid"]
+
+logger = logging.getLogger(__name__)
+
+Progress = bool | Callable[[int, int], None]
+
+
+def plan_pyramid(
+    source: Any,
+    target: Any = None,
+    *,
+    method: str = "auto",
+    factor: FactorLike = 2,
+    levels: int | None = None,
+    sparse: bool = False,
+    background: Any = 0,
+    rounding: str = "nearest",
+    axes: str | Sequence[str] | None = None,
+    voxel_size: Any = None,
+    translation: Any = None,
+    unit: Any = None,
+    chunks: Any = None,
+    shards: Any = None,
+    compressors: Any = "auto",
+    zarr_format: int = 3,
+    ome_version: str | None = None,
+    name: str = "image",
+    layout: str = "flat",
+    memory_limit: int | str | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Progress = False,
+) -> PyramidPlan:
+    """Plan a build without running it: nothing is read but metadata, and nothing is written.
+
+    Takes the arguments of `build_pyramid`.
+
+    Returns
+    -------
+    PyramidPlan
+        Levels, stages, blocks, pieces, number of tasks, bytes read and written, and the promised peak memory.
+        ``print(plan)`` explains it.
+
+    Raises
+    ------
+    ArgumentError, SourceNotFoundError, PlanError
+        As `build_pyramid` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chunkpyramid as cp
+    >>> plan = cp.plan_pyramid(np.zeros((512, 512), np.uint8), chunks=128, levels=2)
+    >>> [level.shape for level in plan.levels]
+    [(512, 512), (256, 256), (128, 128)]
+    """
+    options = {key: value for key, value in locals().items() if key not in RUN_OPTIONS}
+    return prepare(**options).plan
+
+
+RUN_OPTIONS = ("resume", "overwrite", "progress")
+
+
+def build_pyramid(
+    source: Any,
+    target: Any = None,
+    *,
+    method: str = "auto",
+    factor: FactorLike = 2,
+    levels: int | None = None,
+    sparse: bool = False,
+    background: Any = 0,
+    rounding: str = "nearest",
+    axes: str | Sequence[str] | None = None,
+    voxel_size: Any = None,
+    translation: Any = None,
+    unit: Any = None,
+    chunks: Any = None,
+    shards: Any = None,
+    compressors: Any = "auto",
+    zarr_format: int = 3,
+    ome_version: str | None = None,
+    name: str = "image",
+    layout: str = "flat",
+    memory_limit: int | str | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Progress = False,
+) -> Pyramid:
+    """Build a multiscale OME-Zarr pyramid, out of core, on the active Dask scheduler.
+
+    Parameters
+    ----------
+    source : zarr.Array, dask array, xarray.DataArray, numpy array, path or URL
+        A C-order N-d array (2 to 5 axes), or the path or URL of a zarr array or of an OME-Zarr image.
+    target : path, URL, zarr store or zarr.Group, optional
+        The output group, new or empty. Default: the source array's own group; the levels go beside the array.
+    method : {"auto", "mean", "mode", "min", "max", "stride"}
+        "auto": mode for bool, int32/64, uint32/64 and OME label images, mean for everything else.
+    factor : int, tuple, dict, list of tuples or "isotropic"
+        From each level to the next: an int for all spatial axes; one entry per axis (or per spatial axis); a dict by axis;
+        a list with one tuple per level; "isotropic" doubles the finest axis and those that come nearer to it.
+    levels : int, optional
+        How many levels below level 0. Default: until a level fits in one chunk along every downsampled axis.
+    sparse : bool
+        Voxels equal to ``background`` neither vote nor count (mean and mode).
+    background : number
+        Default 0; NaN is allowed for floats.
+    rounding : {"nearest", "truncate"}
+        For means of integers: half to even, or toward zero.
+    axes : str or sequence of str, optional
+        Names of the axes, such as "zyx". Default: from the source, else the last of "tczyx".
+    voxel_size, translation : number, sequence or dict by axis, optional
+        Voxel size and position of the first voxel's centre, in ``unit``. Default: from the source, else 1 and 0.
+    unit : str, sequence or dict by axis, optional
+        Such as "nanometer". Default: from the source.
+    chunks, shards : int or tuple, optional
+        Chunk and shard shapes of all levels, in voxels; an int counts for the spatial axes. Default: chunks of the source,
+        else cubes of at most 4 MiB; no shards.
+    compressors : "auto", None or codecs
+        As `zarr.create_array` takes them. "auto": blosc-zstd, shuffled if a value has several bytes.
+    zarr_format : {3, 2}
+        3 for OME-Zarr 0.5, 2 for 0.4. In place, the format of the source.
+    ome_version : {"0.5", "0.4"}, optional
+        Follows ``zarr_format``.
+    name : str
+        Name of the image, and of the variable in the layout "datatree".
+    layout : {"flat", "datatree"}
+        Arrays "0", "1", ..., or groups "s0", "s1", ... with coordinates, which `xarray.open_datatree` opens.
+    memory_limit : int or str, optional
+        Bytes, or a string such as "2 GiB", for the whole process (each worker). A NumPy source is not counted. Default: half of
+        what the process may use.
+    resume : bool
+        Continue an unfinished build with the same plan, skipping the blocks that are done.
+    overwrite : bool
+        Replace the target group and all that is in it (in place: the levels beside the source).
+    progress : bool or callable
+        True shows a progress bar; a callable is called with the numbers of blocks done and of all blocks.
+
+    Returns
+    -------
+    Pyramid
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is malformed or does not fit the others; nothing has been written then.
+    SourceNotFoundError, TargetExistsError
+        If there is no source, or the target exists and ``overwrite`` is False.
+    PlanError
+        If the memory limit is too small, with the least that would do.
+    BuildError
+        If a block fails; what is done so far is kept.
+
+    Notes
+    -----
+    Every level of "mean" is the mean of the level-0 voxels, rounded once: exact sums are carried from level to level.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr
+    >>> import chunkpyramid as cp
+    >>> image = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    >>> pyramid = cp.build_pyramid(image, zarr.storage.MemoryStore(), levels=2, voxel_size=4.0, unit="nanometer")
+    >>> [level.shape for level in pyramid.levels]
+    [(64, 64), (32, 32), (16, 16)]
+    >>> pyramid.coordinates[2].scale
+    (16.0, 16.0)
+    """
+    options = {key: value for key, value in locals().items() if key not in RUN_OPTIONS}
+    for flag, argument in ((resume, "resume"), (overwrite, "overwrite")):
+        if not isinstance(flag, bool | np.bool_):
+            raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
+    if not isinstance(progress, bool) and not callable(progress):
+        raise ArgumentError(f"progress must be True, False or callable, but {progress!r} was given")
+    prepared = prepare(**options)
+    group, journal = _create(prepared, target, resume=bool(resume), overwrite=bool(overwrite))
+    _run(prepared, group, journal, progress)
+    return _commit(prepared, group)
+
+
+def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -> tuple[zarr.Group, Journal]:
+    """Create the level arrays and the scratch group, or find those of an unfinished build to resume."""
+    if target is None and not prepared.source.is_zarr:
+        raise ArgumentError("target is needed: a source in memory has no group of its own that the levels could go to")
+    group = parent_group(prepared.source.array) if prepared.in_place else existing_group(target)
+    where = repr(os.fspath(target) if isinstance(target, os.PathLike) else target or store_id(prepared.source.array))
+    if group is not None:
+        if not prepared.in_place:
+            _refuse_overlap(prepared, group)
+        journal = Journal.find(group)
+        if journal is not None and not overwrite:
+            if not resume:
+                raise TargetExistsError(
+                    f"{where} holds an unfinished build: pass resume=True to finish it, or overwrite=True to begin anew"
+                )
+            journal.check(prepared.fingerprint(), where)
+            logger.info("resuming the unfinished build in %s", where)
+            return group, journal
+        if not overwrite:
+            _refuse_existing(prepared, group, where)
+    if not prepared.in_place:
+        group = empty_group(target if group is None else group, prepared.zarr_format)
+    if group is None:
+        raise TargetExistsError(f"{where} could not be created")
+    plan = prepared.plan
+    own = plan.levels[1:] if prepared.in_place else plan.levels
+    if prepared.in_place and overwrite:
+        _forget_old_levels(prepared, group)
+    for level in own:
+        prepared.create_level(group, level)
+    journal = Journal.create(
+        group,
+        prepared.fingerprint(),
+        plan.stages,
+        plan.levels,
+        lambda level: prepared.reduction.carry_dtypes(int(np.prod(level.cumulative, dtype=object))),
+    )
+    return group, journal
+
+
+def _refuse_overlap(prepared: Prepared, group: zarr.Group) -> None:
+    if not prepared.source.is_zarr:
+        return
+    source, target = store_id(prepared.source.array) + "/", store_id(group) + "/"
+    if source.startswith(target):
+        raise ArgumentError(
+            f"the target {group} contains the source {prepared.source.array}: give target=None to build beside the source, "
+            "or another target"
+        )
+    if target.startswith(source):
+        raise ArgumentError(
+            f"the target {group} lies inside the source array {prepared.source.array}: give another target"
+        )
+
+
+def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:
+    if prepared.in_place:
+        taken = [level.path for level in prepared.plan.levels[1:] if level.path in group]
+        if taken:
+            raise TargetExistsError(
+                f"the group of the source, {group}, has {taken} already: pass overwrite=True to replace them, or give target="
+            )
+        return
+    members = sorted(name for name, _ in group.members())
+    if members or group.attrs.asdict():
+        raise TargetExistsError(
+            f"{where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to replace it, or choose "
+            "another target"
+        )
+
+
+def _forget_old_levels(prepared: Prepared, group: zarr.Group) -> None:
+    """Delete the levels of an earlier pyramid beside the source; its metadata name only level 0 from then on."""
+    attributes = group.attrs.asdict()
+    source = prepared.plan.levels[0].path
+    old = ome.read_multiscale(attributes)
+    paths = {level.path for level in prepared.plan.levels[1:]}
+    if old is not None and old.paths[0] == source:
+        paths |= set(old.paths[1:])
+        group.attrs.put(ome.only_level_0(attributes))
+    Journal.remove(group)
+    for path in sorted(paths):
+        if path in group:
+            del group[path]
+
+
+def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Progress) -> None:
+    plan = prepared.plan
+    with _callback(progress) as callback:
+        finished = 0
+
+        def report(blocks: int) -> None:
+            nonlocal finished
+            finished += blocks
+            if callback is not None and blocks:
+                callback(finished, plan.tasks)
+
+        for stage in plan.stages:
+            done = journal.done(stage)
+            report(int(np.count_nonzero(done)))
+            task = _task(prepared, group, journal, stage)
+            lazy = None if stage.index > 0 or prepared.source.is_zarr else prepared.source.array
+            logger.info("stage %d: %d of %d blocks to do", stage.index, np.count_nonzero(~done), done.size)
+            run_stage(task, lazy, done, plan.threads, report)
+
+
+def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage) -> BlockTask:
+    levels: tuple[Level, ...] = prepared.plan.levels
+    source: Any = None
+    if stage.index == 0 and prepared.source.is_zarr:
+        source = prepared.source.array
+    elif stage.reads == "level":
+        source = level_array(group, levels[stage.source_level].path)
+    return BlockTask(
+        stage=stage,
+        levels=levels,
+        reduction=prepared.reduction,
+        arrays={o.level: write_only(level_array(group, levels[o.level].path)) for o in stage.outputs if not o.is_carry},
+        flags=journal.flags(stage),
+        source=source,
+        carry_in=journal.carry(stage.source_level) if stage.reads == "carry" else {},
+        carry_out={
+            name: write_only(array)
+            for o in stage.outputs
+            if o.is_carry
+            for name, array in journal.carry(o.level).items()
+        },
+        home=os.getpid(),
+    )
+
+
+def _commit(prepared: Prepared, group: zarr.Group) -> Pyramid:
+    """Write coordinates and metadata, last of all, and remove the scratch group."""
+    multiscale = prepared.multiscale
+    if prepared.layout == "datatree":
+        _write_coordinates(prepared, group)
+    group.attrs.put(ome.with_multiscale(group.attrs.asdict(), multiscale, prepared.ome_version, __version__))
+    Journal.remove(group)
+    if prepared.layout == "datatree":
+        consolidate(group)
+    return Pyramid(group, multiscale, prepared.plan)
+
+
+def _write_coordinates(prepared: Prepared, group: zarr.Group) -> None:
+    """Write the coordinate variables of every level, those of a DataArray as they were where nothing is downsampled."""
+    import xarray as xr
+
+    kept = prepared.source.dimension_coordinates
+    for level, coordinates in zip(prepared.plan.levels, prepared.coordinates, strict=True):
+        variables = dimension_coordinates(coordinates, level.shape)
+        for axis, dim in enumerate(coordinates.names):
+            if level.cumulative[axis] == 1 and dim in kept:
+                variables[dim] = kept[dim]
+        path = "/".join(filter(None, [group.path, level.path.rpartition("/")[0]]))
+        xr.Dataset(coords=variables).to_zarr(
+            group.store, group=path, mode="a", zarr_format=prepared.zarr_format, consolidated=False
+        )
+
+
+def _callback(progress: Progress) -> AbstractContextManager[Callable[[int, int], None] | None]:
+    if progress is True:
+        return progress_bar()
+    return nullcontext(progress or None)

@@ -1,0 +1,199 @@
+"""The command line: ``chunkpyramid build | plan | info | demo``."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chunkpyramid._version import __version__
+
+__all__ = ["main"]
+
+
+class FactorType(click.ParamType[Any]):
+    """A factor: 2, "1,2,2", several of those separated by semicolons, or "isotropic"."""
+
+    name = "factor"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str) or value == "isotropic":
+            return value
+        if not re.fullmatch(r"\s*-?\d+(\s*[,;]\s*-?\d+)*\s*;?\s*", value):
+            self.fail(
+                f"{value!r} is no factor: give 2, or 1,2,2, or 1,2,2;2,2,2 (one per level), or isotropic", param, ctx
+            )
+        rows = [tuple(int(number) for number in row.split(",")) for row in value.split(";") if row.strip()]
+        if ";" in value:
+            return rows
+        return rows[0] if len(rows[0]) > 1 else rows[0][0]
+
+
+class NumbersType(click.ParamType[Any]):
+    """One number for all spatial axes, or one per axis separated by commas."""
+
+    name = "numbers"
+
+    def __init__(self, kind: Callable[[str], Any]):
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            entries = tuple(self.kind(entry) for entry in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor numbers separated by commas", param, ctx)
+        return entries if len(entries) > 1 else entries[0]
+
+
+class BackgroundType(click.ParamType[Any]):
+    """A number or nan."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        for kind in (int, float):
+            try:
+                return kind(value)
+            except ValueError:
+                continue
+        self.fail(f"{value!r} is no number", param, ctx)
+
+
+BUILD_OPTIONS = [
+    click.option("--method", default="auto", show_default=True, help="auto, mean, mode, min, max or stride."),
+    click.option(
+        "--factor", type=FactorType(), default="2", show_default=True, help="2, 1,2,2, 1,2,2;2,2,2 or isotropic."
+    ),
+    click.option("--levels", type=int, help="How many levels below 0.  [default: until a level fits in one chunk]"),
+    click.option("--sparse", is_flag=True, help="Background voxels neither vote nor count."),
+    click.option("--background", type=BackgroundType(), default="0", show_default=True),
+    click.option("--rounding", default="nearest", show_default=True, help="nearest (half to even) or truncate."),
+    click.option(
+        "--memory",
+        "memory_limit",
+        help="Limit for the whole process, such as '2 GiB'.  [default: half of what is there]",
+    ),
+    click.option("--chunks", type=NumbersType(int), help="64, or 1,64,64."),
+    click.option("--shards", type=NumbersType(int), help="512, or 1,512,512."),
+    click.option("--voxel-size", type=NumbersType(float), help="4, or 40,4,4 (spatial axes)."),
+    click.option("--translation", type=NumbersType(float), help="Centre of the first voxel."),
+    click.option("--unit", help="Such as nanometer."),
+    click.option("--axes", help="Such as zyx or tczyx."),
+    click.option("--zarr-format", type=int, default=3, show_default=True, help="3 (OME-Zarr 0.5) or 2 (0.4)."),
+    click.option("--layout", default="flat", show_default=True, help="flat or datatree."),
+    click.option("--name", default="image", show_default=True, help="Name of the image."),
+    click.option("--in-place", is_flag=True, help="Build beside the source array; give no DST."),
+]
+
+
+def build_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(BUILD_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="chunkpyramid")
+def cli() -> None:
+    """Turn volumes larger than memory into multiscale OME-Zarr pyramids."""
+
+
+def _target(dst: str | None, in_place: bool) -> str | None:
+    if in_place and dst is not None:
+        raise click.UsageError("--in-place builds beside the source array: give no DST")
+    if not in_place and dst is None:
+        raise click.UsageError("give DST, the path or URL of the output group, or --in-place")
+    return dst
+
+
+@cli.command()
+@click.argument("src")
+@click.argument("dst", required=False)
+@build_options
+@click.option("--overwrite", is_flag=True, help="Replace what is at DST.")
+@click.option("--no-resume", is_flag=True, help="Refuse to continue an unfinished build.")
+def build(src: str, dst: str | None, in_place: bool, overwrite: bool, no_resume: bool, **options: Any) -> None:
+    """Build the pyramid of the array or OME-Zarr image SRC in the new group DST."""
+    from chunkpyramid.build import build_pyramid
+    from chunkpyramid.memory import peak_memory
+    from chunkpyramid.report import format_bytes
+
+    target = _target(dst, in_place)
+    start = time.perf_counter()
+    with _progress_bar() as progress:
+        pyramid = build_pyramid(src, target, overwrite=overwrite, resume=not no_resume, progress=progress, **options)
+    seconds = time.perf_counter() - start
+    click.echo(str(pyramid))
+    if pyramid.plan is None:
+        return
+    peak = peak_memory()
+    measured = "" if peak is None else f"; peak memory {format_bytes(peak)}"
+    click.echo(
+        f"built in {seconds:.1f} s{measured}, promised {format_bytes(pyramid.plan.peak_bytes)}, "
+        f"limit {format_bytes(pyramid.plan.memory_limit)}"
+    )
+
+
+@cli.command()
+@click.argument("src")
+@click.argument("dst", required=False)
+@build_options
+def plan(src: str, dst: str | None, in_place: bool, **options: Any) -> None:
+    """Print what `build` would do with the same arguments: levels, stages, tasks, bytes and memory."""
+    from chunkpyramid.build import plan_pyramid
+
+    # a plan needs no target, but one that is not the source's own group
+    target = dst if dst is not None or in_place else "new.zarr"
+    click.echo(str(plan_pyramid(src, target, **options)))
+
+
+@cli.command()
+@click.argument("src")
+def info(src: str) -> None:
+    """Print the levels of the OME-Zarr pyramid SRC, written by this or any other program."""
+    from chunkpyramid.pyramid import open_pyramid
+
+    click.echo(str(open_pyramid(src)))
+
+
+@cli.command()
+@click.argument("directory", required=False, type=click.Path(path_type=Path))
+@click.option("--memory", "memory_limit", default="256 MiB", show_default=True, help="Limit for each build.")
+def demo(directory: Path | None, memory_limit: str) -> None:
+    """Make an EM-like volume and its segmentation, both larger than the memory limit, and build their pyramids.
+
+    Everything is written to DIRECTORY, which must not exist yet; without it, to a temporary one that is deleted.
+    """
+    from chunkpyramid.demo import run_demo
+
+    run_demo(directory, memory_limit, click.echo)
+
+
+def _progress_bar() -> Any:
+    """Return a context manager that yields the ``progress`` argument: a bar on a terminal, else False."""
+    if not sys.stderr.isatty():
+        return nullcontext(False)
+    from chunkpyramid.progress import progress_bar
+
+    return progress_bar()
+
+
+def main() -> None:
+    """Run the command line: an error of ours is one line, and exit code 1."""
+    from chunkpyramid.errors import ChunkPyramidError
+
+    try:
+        cli(standalone_mode=True)
+    except ChunkPyramidError as error:
+        click.echo(f"chunkpyramid: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,148 @@
+"""Integer geometry: ceiling division, boxes, windows of a block grid and the order in which pieces are walked."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Box",
+    "Shape",
+    "ceil_div",
+    "ceil_shape",
+    "footprint_lengths",
+    "lcm_shape",
+    "multiply",
+    "nested_order",
+    "tile",
+    "windows",
+]
+
+Shape = tuple[int, ...]
+
+
+def ceil_div(numerator: int, denominator: int) -> int:
+    """Return ``ceil(numerator / denominator)`` for integers."""
+    return -(-numerator // denominator)
+
+
+def ceil_shape(shape: Sequence[int], factor: Sequence[int]) -> Shape:
+    """Return the shape of the next level: ``ceil(n / f)`` per axis."""
+    return tuple(ceil_div(n, f) for n, f in zip(shape, factor, strict=True))
+
+
+def multiply(first: Sequence[int], second: Sequence[int]) -> Shape:
+    """Return the product per axis."""
+    return tuple(a * b for a, b in zip(first, second, strict=True))
+
+
+def lcm_shape(first: Sequence[int], second: Sequence[int]) -> Shape:
+    """Return the least common multiple per axis."""
+    return tuple(math.lcm(a, b) for a, b in zip(first, second, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A half-open box of voxels of one level: ``start <= index < stop`` per axis."""
+
+    start: Shape
+    stop: Shape
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(b - a for a, b in zip(self.start, self.stop, strict=True))
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+
+    def clip(self, shape: Sequence[int]) -> Box:
+        """Return the part of the box inside an array of this shape."""
+        return Box(self.start, tuple(min(b, n) for b, n in zip(self.stop, shape, strict=True)))
+
+    def fold(self, factor: Sequence[int]) -> Box:
+        """Return the box of the coarser level; the start must be a multiple of the factor."""
+        return Box(
+            tuple(a // f for a, f in zip(self.start, factor, strict=True)),
+            tuple(ceil_div(b, f) for b, f in zip(self.stop, factor, strict=True)),
+        )
+
+    def shift(self, offset: Sequence[int]) -> Box:
+        """Return the box moved by ``offset``."""
+        return Box(
+            tuple(a + o for a, o in zip(self.start, offset, strict=True)),
+            tuple(b + o for b, o in zip(self.stop, offset, strict=True)),
+        )
+
+    def relative_to(self, origin: Sequence[int]) -> Box:
+        """Return the box in coordinates whose zero is ``origin``."""
+        return self.shift(tuple(-o for o in origin))
+
+    def intersect(self, other: Box) -> Box:
+        """Return the common part of two boxes that overlap."""
+        return Box(
+            tuple(max(a, b) for a, b in zip(self.start, other.start, strict=True)),
+            tuple(min(a, b) for a, b in zip(self.stop, other.stop, strict=True)),
+        )
+
+
+def tile(box: Box, shape: Sequence[int]) -> Iterator[Box]:
+    """Yield the cells of the grid of ``shape`` that meet ``box``, whole, in C order."""
+    ranges = [range(a // n, ceil_div(b, n)) for a, b, n in zip(box.start, box.stop, shape, strict=True)]
+    for index in itertools.product(*ranges):
+        start = multiply(index, shape)
+        yield Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
+
+
+def nested_order(box: Box, piece: Sequence[int], units: Sequence[Sequence[int]]) -> list[Box]:
+    """Return the pieces of a box, ordered so that a write unit is finished before the next is begun.
+
+    ``units`` are the write-unit shapes of all levels in coordinates of the box, finest first. Pieces are
+    sorted by the unit of the coarsest level that they start in, then by the next finer one, and so on. Where
+    everything is a power of two this is Morton order at the granularity that matters.
+    """
+    start = box.start
+    counts = [ceil_div(n, p) for n, p in zip(box.shape, piece, strict=True)]
+    pieces = [
+        Box(a, tuple(x + p for x, p in zip(a, piece, strict=True)))
+        for a in (
+            tuple(s + i * p for s, i, p in zip(start, index, piece, strict=True))
+            for index in itertools.product(*map(range, counts))
+        )
+    ]
+
+    def key(cell: Box) -> list[tuple[int, ...]]:
+        return [tuple(a // u for a, u in zip(cell.start, unit, strict=True)) for unit in reversed(units)]
+
+    return [cell.intersect(box) for cell in sorted(pieces, key=key)]
+
+
+def windows(counts: Sequence[int], most: int) -> Iterator[Box]:
+    """Cut a grid of ``counts`` cells into boxes of at most ``most`` cells, in C order."""
+    window = list(counts)
+    for axis in range(len(window)):
+        if math.prod(window) <= most:
+            break
+        window[axis] = max(1, most // math.prod(window[axis + 1 :]))
+    whole = Box((0,) * len(window), tuple(counts))
+    for cell in tile(whole, window):
+        yield cell.clip(counts)
+
+
+def footprint_lengths(start: int, stop: int, cumulative: int, length: int) -> npt.NDArray[np.int64]:
+    """Return, for the indices ``start..stop`` of a level's axis, how many level-0 voxels lie under each.
+
+    ``cumulative`` is the level's cumulative factor and ``length`` the level-0 length of that axis; only the
+    last index of the axis can have fewer than ``cumulative``.
+    """
+    index = np.arange(start, stop, dtype=np.int64)
+    return np.minimum(cumulative, length - index * cumulative)

@@ -1,0 +1,348 @@
+"""The plan of a build: levels, stages, blocks, pieces and promised memory, computed from integers before any I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from chunkpyramid.blocking import (
+    clip_to_extent,
+    grow_block,
+    grow_piece,
+    inside,
+    is_direct,
+    open_units,
+    read_amplification,
+)
+from chunkpyramid.errors import PlanError
+from chunkpyramid.factors import cumulative_factors
+from chunkpyramid.grid import Shape, ceil_div, ceil_shape, lcm_shape, multiply
+from chunkpyramid.memory import BASELINE, CHUNKS_IN_FLIGHT, GRAPH_BYTES_PER_TASK, TaskMemory
+from chunkpyramid.methods import Reduction
+from chunkpyramid.report import describe_plan, format_bytes
+
+__all__ = ["Level", "Output", "PyramidPlan", "Request", "Stage", "make_levels", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One level of the pyramid: ``factor`` leads to it from the level before, ``cumulative`` from level 0."""
+
+    index: int
+    path: str
+    shape: Shape
+    factor: Shape
+    cumulative: Shape
+    chunks: Shape
+    shards: Shape | None
+
+    @property
+    def write_unit(self) -> Shape:
+        """The unit of safe concurrent writing: the shard if the level is sharded, else the chunk."""
+        return self.shards or self.chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the planner has to know of source, method and machine.
+
+    ``read_chunks`` is the chunk shape of a zarr source (its shard shape if it is sharded), or None for a source
+    whose blocks arrive as NumPy arrays; ``threads`` is the number of tasks that one process may run at once, and
+    ``slots`` that of all processes together.
+    """
+
+    levels: tuple[Level, ...]
+    reduction: Reduction
+    read_chunks: Shape | None
+    writes_level_0: bool
+    memory_limit: int
+    threads: int = 1
+    slots: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An array that a stage writes: a level, or the carry of its last level.
+
+    ``factor`` leads to it from the level that the stage reads, and ``unit`` is its write unit in voxels of that
+    level.
+    """
+
+    level: int
+    is_carry: bool
+    factor: Shape
+    unit: Shape
+    itemsize: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Levels produced from one reading of one source; shapes are in voxels of the level that is read."""
+
+    index: int
+    source_level: int
+    reads: str  # "source", "carry" or "level"
+    last_level: int
+    outputs: tuple[Output, ...]
+    block: Shape
+    piece: Shape
+    grid: Shape
+    memory: TaskMemory
+    bytes_read: int
+    bytes_written: int
+
+    @property
+    def tasks(self) -> int:
+        return math.prod(self.grid)
+
+
+@dataclass(frozen=True, slots=True)
+class PyramidPlan:
+    """All numbers of a build, computed before any I/O; ``print(plan)`` explains them.
+
+    Attributes
+    ----------
+    levels : tuple of Level
+        Level 0 first.
+    stages : tuple of Stage
+        In the order in which they run.
+    method, dtype : str
+        The reduction and the dtype of every level.
+    memory_limit, peak_bytes : int
+        The limit, and the projected peak of one process, which is no larger.
+    threads : int
+        How many tasks may run at once in one process.
+    """
+
+    levels: tuple[Level, ...]
+    stages: tuple[Stage, ...]
+    method: str
+    dtype: str
+    memory_limit: int
+    peak_bytes: int
+    threads: int
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per voxel of every level."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def tasks(self) -> int:
+        """Number of block tasks of all stages."""
+        return sum(stage.tasks for stage in self.stages)
+
+    @property
+    def bytes_read(self) -> int:
+        """Uncompressed bytes read by all stages."""
+        return sum(stage.bytes_read for stage in self.stages)
+
+    @property
+    def bytes_written(self) -> int:
+        """Uncompressed bytes written by all stages, carry included."""
+        return sum(stage.bytes_written for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain dicts, tuples and numbers, ready for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return describe_plan(self)
+
+
+def make_levels(
+    shape: Shape, factors: Sequence[Shape], chunks: Shape, shards: Shape | None, paths: Sequence[str]
+) -> tuple[Level, ...]:
+    """Return the levels of a pyramid, level 0 first; ``paths`` names their arrays."""
+    cumulative = cumulative_factors(factors, len(shape))
+    return tuple(
+        Level(index, path, ceil_shape(shape, total), tuple(factor), total, chunks, shards)
+        for index, (path, factor, total) in enumerate(
+            zip(paths, [(1,) * len(shape), *factors], cumulative, strict=True)
+        )
+    )
+
+
+def make_plan(request: Request) -> PyramidPlan:
+    """Choose stages, blocks, pieces and concurrency so that the projected peak keeps the memory limit.
+
+    As many tasks run at once as the request allows, and fewer only if the memory limit asks for it.
+
+    Raises
+    ------
+    PlanError
+        If not even one task at a time fits, with the least limit that would do.
+    """
+    if len(request.levels) == 1 and not request.writes_level_0:
+        return _as_plan(request, (), request.threads)
+    for threads in range(request.threads, 0, -1):
+        slots = max(1, request.slots * threads // request.threads)
+        try:
+            stages = tuple(_plan_stages(request, threads, slots))
+        except _TooLargeError as error:
+            least = error.least
+            continue
+        return _as_plan(request, stages, threads)
+    raise PlanError(
+        f"the build needs at least {format_bytes(least, up=True)} of memory, but memory_limit is "
+        f"{format_bytes(request.memory_limit)}: raise memory_limit, or choose smaller chunks or shards"
+    )
+
+
+def _as_plan(request: Request, stages: tuple[Stage, ...], threads: int) -> PyramidPlan:
+    return PyramidPlan(
+        levels=request.levels,
+        stages=stages,
+        method=request.reduction.name,
+        dtype=str(request.reduction.dtype),
+        memory_limit=request.memory_limit,
+        peak_bytes=max((_peak(stage, threads) for stage in stages), default=BASELINE),
+        threads=threads,
+    )
+
+
+class _TooLargeError(Exception):
+    def __init__(self, least: int):
+        super().__init__(least)
+        self.least = least
+
+
+def _peak(stage: Stage, threads: int) -> int:
+    return BASELINE + threads * stage.memory.total + stage.tasks * GRAPH_BYTES_PER_TASK
+
+
+def _plan_stages(request: Request, threads: int, slots: int) -> Iterator[Stage]:
+    last = len(request.levels) - 1
+    source_level = index = 0
+    while True:
+        depths = range(1, last - source_level + 1) if source_level < last else range(1)
+        alignments = (True, False) if index > 0 or request.read_chunks is not None else (False,)
+        candidates = [
+            _candidate(request, index, source_level, depth, aligned, threads, slots)
+            for depth in depths
+            for aligned in alignments
+        ]
+        fitting = [stage for stage in candidates if _peak(stage, threads) <= request.memory_limit]
+        if not fitting:
+            raise _TooLargeError(min(_peak(stage, threads) for stage in candidates))
+        # of two equal costs the deeper stage wins: fewer stages, and chunk-aligned pieces before others
+        stage = min(fitting, key=lambda stage: (_cost(request, stage, slots), -stage.last_level))
+        yield stage
+        if stage.last_level == last:
+            return
+        source_level = stage.last_level
+        index += 1
+
+
+def _cost(request: Request, stage: Stage, slots: int) -> float:
+    """Bytes moved, weighted by how unevenly the blocks fill the slots, plus what the next stage reads again."""
+    imbalance = ceil_div(stage.tasks, slots) * slots / stage.tasks
+    level = request.levels[stage.last_level]
+    again = math.prod(level.shape) * _stored_itemsize(request, level) if level is not request.levels[-1] else 0
+    return (stage.bytes_read + stage.bytes_written) * imbalance + again
+
+
+def _stored_itemsize(request: Request, level: Level) -> int:
+    """Bytes per voxel that a stage reads from ``level``: those of its carry, or of the level itself."""
+    if level.index == 0:
+        return request.reduction.dtype.itemsize
+    carried = request.reduction.carry_dtypes(math.prod(level.cumulative))
+    return sum(dtype.itemsize for dtype in carried.values()) or request.reduction.dtype.itemsize
+
+
+def _candidate(
+    request: Request, index: int, source_level: int, depth: int, aligned: bool, threads: int, slots: int
+) -> Stage:
+    """Return the stage that makes ``depth`` levels from ``source_level``, its pieces the largest that fit."""
+    levels = request.levels[source_level : source_level + depth + 1]
+    source = levels[0]
+    extent = source.shape
+    carries = request.reduction.carries
+    outputs = tuple(_outputs(request, levels, writes_level_0=index == 0 and request.writes_level_0))
+    units = [output.unit for output in outputs]
+    factor = tuple(c // s for c, s in zip(levels[-1].cumulative, source.cumulative, strict=True))
+    itemsize = _stored_itemsize(request, source)
+    # a later stage reads what an earlier one wrote: the carry is in chunks, a level in its write units
+    read_chunks = request.read_chunks if index == 0 else source.chunks if carries else source.write_unit
+
+    # unaligned pieces follow the write units, for then at least no buffer is needed
+    granule = lcm_shape(factor, read_chunks if aligned and read_chunks else units[0])
+    block = granule
+    for unit in units:
+        block = lcm_shape(block, unit)
+    granule = clip_to_extent(granule, extent, factor)
+    budget = (request.memory_limit - BASELINE) / threads
+    held = math.inf if read_chunks else budget / 4
+    block = grow_block(clip_to_extent(block, extent, factor), extent, factor, itemsize, slots, held)
+
+    for piece in reversed(list(grow_piece(granule, block, extent, itemsize))):
+        memory = _task_memory(request, extent, outputs, block, piece, read_chunks, itemsize)
+        if memory.total <= budget:
+            break
+    amplification = read_amplification(extent, block, piece, read_chunks) if read_chunks else 1
+    return Stage(
+        index=index,
+        source_level=source_level,
+        reads="source" if index == 0 else "carry" if carries else "level",
+        last_level=levels[-1].index,
+        outputs=outputs,
+        block=block,
+        piece=piece,
+        grid=ceil_shape(extent, block),
+        memory=memory,
+        bytes_read=int(math.prod(extent) * itemsize * amplification),
+        bytes_written=sum(math.prod(request.levels[o.level].shape) * o.itemsize for o in outputs),
+    )
+
+
+def _outputs(request: Request, levels: Sequence[Level], *, writes_level_0: bool) -> Iterator[Output]:
+    source, last = levels[0], levels[-1]
+    itemsize = request.reduction.dtype.itemsize
+    for level in levels if writes_level_0 else levels[1:]:
+        factor = tuple(c // s for c, s in zip(level.cumulative, source.cumulative, strict=True))
+        yield Output(level.index, False, factor, multiply(level.write_unit, factor), itemsize)
+    if request.reduction.carries and last is not request.levels[-1]:
+        yield Output(last.index, True, factor, multiply(last.chunks, factor), _stored_itemsize(request, last))
+
+
+def _task_memory(
+    request: Request,
+    extent: Shape,
+    outputs: Sequence[Output],
+    block: Shape,
+    piece: Shape,
+    read_chunks: Shape | None,
+    itemsize: int,
+) -> TaskMemory:
+    """Return the projected bytes of a task that walks ``block`` in pieces of ``piece``."""
+    held = inside(piece, extent)
+    units = [output.unit for output in outputs]
+    states = buffers = encoded = decoded = 0
+    for output in outputs:
+        if not output.is_carry and any(f > 1 for f in output.factor):
+            footprint = math.prod(request.levels[output.level].cumulative)
+            voxels = math.prod(ceil_shape(held, output.factor))
+            states += voxels * (request.reduction.state_itemsize(footprint) + output.itemsize)
+        unit_bytes = math.prod(ceil_shape(inside(output.unit, extent), output.factor)) * output.itemsize
+        if is_direct(piece, output.unit, extent):
+            in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))
+        else:
+            in_flight = 1
+            buffers += open_units(block, piece, units, output.unit, extent) * unit_bytes
+        encoded = max(encoded, in_flight * unit_bytes)
+    if read_chunks:
+        touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, read_chunks, strict=True))
+        decoded = min(CHUNKS_IN_FLIGHT, touched) * math.prod(read_chunks) * itemsize
+    return TaskMemory(
+        # a block that arrives whole is held once as it was read and once as it was put together
+        block=0 if read_chunks else 2 * math.prod(inside(block, extent)) * itemsize,
+        piece=math.prod(held) * itemsize if read_chunks else 0,
+        states=states,
+        buffers=buffers,
+        # a chunk in flight is held decoded and encoded, and is copied before it is encoded
+        codecs=max(2 * decoded, 3 * encoded),
+    )

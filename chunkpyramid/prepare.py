@@ -1,0 +1,270 @@
+"""From the arguments of `build_pyramid` to a checked, planned build; nothing is written here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dask.utils import parse_bytes
+from zarr.storage import MemoryStore
+
+from chunkpyramid import ome
+from chunkpyramid.coordinates import Coordinates, with_arguments
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.execute import active_machine
+from chunkpyramid.factors import FactorLike, resolve_factors, whole_number
+from chunkpyramid.grid import Shape
+from chunkpyramid.methods import Reduction, auto_method, resolve_method
+from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels, make_plan
+from chunkpyramid.source import Source, open_source, regular_step
+from chunkpyramid.store import array_name, create_level, empty_group
+
+__all__ = ["Prepared", "prepare"]
+
+# Default chunks are cubes of at most this size: large enough to compress and to read from object stores well.
+CHUNK_BYTES = 4 * 2**20
+
+LAYOUTS = ("flat", "datatree")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked and planned build."""
+
+    source: Source
+    in_place: bool
+    reduction: Reduction
+    coordinates: tuple[Coordinates, ...]
+    plan: PyramidPlan
+    zarr_format: int
+    ome_version: str
+    name: str
+    layout: str
+    compressors: Any
+
+    @property
+    def multiscale(self) -> ome.Multiscale:
+        """The metadata of the finished pyramid."""
+        reduction = self.reduction
+        parameters: dict[str, Any] = {"method": reduction.name}
+        if reduction.name == "mean":
+            parameters["rounding"] = reduction.rounding
+        if reduction.sparse:
+            parameters |= {"sparse": True, "background": ome.json_number(reduction.background)}
+        return ome.Multiscale(
+            paths=tuple(level.path for level in self.plan.levels),
+            coordinates=self.coordinates,
+            name=self.name,
+            method=reduction.name,
+            parameters=parameters,
+            kept=self.source.kept,
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what must agree for a build to continue an unfinished one, in values that JSON can hold."""
+        return {
+            "source": self.source.identity,
+            "shape": list(self.source.shape),
+            "dtype": str(self.reduction.dtype),
+            **self.multiscale.parameters,
+            "levels": [
+                [level.path, *map(list, (level.shape, level.chunks, level.shards or ()))] for level in self.plan.levels
+            ],
+            "blocks": [[stage.source_level, stage.last_level, list(stage.block)] for stage in self.plan.stages],
+            "zarr_format": self.zarr_format,
+            "layout": self.layout,
+            "compressors": repr(self.compressors),
+        }
+
+    def create_level(self, group: Any, level: Level, *, overwrite: bool = False) -> Any:
+        """Create the array of a level in the group."""
+        fill_value = self.source.fill_value
+        if fill_value is None:
+            fill_value = np.zeros((), dtype=self.reduction.dtype)[()]
+        if self.zarr_format == 2 and self.layout == "datatree":
+            # xarray takes the fill value of zarr format 2 for a mask and would turn integers into floats
+            fill_value = None
+        return create_level(
+            group,
+            level.path,
+            level.shape,
+            self.reduction.dtype,
+            chunks=level.chunks,
+            shards=level.shards,
+            compressors=self.compressors,
+            fill_value=fill_value,
+            dimension_names=self.coordinates[0].names,
+            attributes=self.source.attributes,
+            overwrite=overwrite,
+        )
+
+
+def prepare(
+    source: Any,
+    target: Any,
+    *,
+    method: str,
+    factor: FactorLike,
+    levels: int | None,
+    sparse: bool,
+    background: Any,
+    rounding: str,
+    axes: str | Sequence[str] | None,
+    voxel_size: Any,
+    translation: Any,
+    unit: Any,
+    chunks: Any,
+    shards: Any,
+    compressors: Any,
+    zarr_format: Any,
+    ome_version: Any,
+    name: str,
+    layout: str,
+    memory_limit: int | str | None,
+) -> Prepared:
+    """Check all arguments of `build_pyramid` and plan the build."""
+    if layout not in LAYOUTS:
+        raise ArgumentError(f"layout must be one of {LAYOUTS}, but {layout!r} was given")
+    if not isinstance(name, str) or not re.fullmatch(r"[^/\\\x00]+", name) or name.strip(".") == "" or name[:2] == "__":
+        raise ArgumentError(f"name must be a non-empty string without slashes, but {name!r} was given")
+    if not isinstance(sparse, bool | np.bool_):
+        raise ArgumentError(f"sparse must be True or False, but {sparse!r} was given")
+    opened = open_source(source, axes, writable=target is None)
+    in_place = target is None and opened.is_zarr
+    if in_place:
+        if layout != "flat":
+            raise ArgumentError(
+                f"layout={layout!r} needs a new group, because the source array stays where it is: give target="
+            )
+        zarr_format = opened.array.metadata.zarr_format
+    zarr_format, version = ome.resolve_version(zarr_format, ome_version)
+
+    base = with_arguments(opened.coordinates, voxel_size, translation, unit)
+    _refuse_descending(base)
+    dtype = opened.dtype.newbyteorder("=")
+    if method == "auto":
+        method = "mode" if opened.is_labels else auto_method(dtype)
+    reduction = resolve_method(method, dtype, sparse=bool(sparse), background=background, rounding=rounding)
+
+    level_chunks = _per_axis(chunks, "chunks", base) or opened.chunks or default_chunks(opened.shape, base, dtype)
+    level_shards = _per_axis(shards, "shards", base)
+    if level_shards is not None:
+        if zarr_format != 3:
+            raise ArgumentError("shards need zarr_format=3, but zarr_format=2 was given: leave shards=None")
+        if any(s % c for s, c in zip(level_shards, level_chunks, strict=True)):
+            raise ArgumentError(
+                f"shards {level_shards} must be multiples of the chunks {level_chunks} along every axis"
+            )
+    factors = resolve_factors(
+        factor,
+        levels,
+        opened.shape,
+        base.names,
+        base.spatial,
+        base.scale if base.known else None,
+        level_chunks,
+    )
+    _refuse_uneven(opened, base, factors, voxel_size)
+    paths = level_paths(len(factors) + 1, layout, name, array_name(opened.array) if in_place else "0")
+    planned = make_levels(opened.shape, factors, level_chunks, level_shards, paths)
+    coordinates = tuple(base.at(level.cumulative, centre_moves=reduction.name != "stride") for level in planned)
+
+    machine = active_machine()
+    plan = make_plan(
+        Request(
+            levels=planned,
+            reduction=reduction,
+            read_chunks=opened.read_chunks,
+            writes_level_0=not in_place,
+            memory_limit=machine.memory // 2 if memory_limit is None else _bytes(memory_limit),
+            threads=machine.threads,
+            slots=machine.slots,
+        )
+    )
+    result = Prepared(opened, in_place, reduction, coordinates, plan, zarr_format, version, name, layout, compressors)
+    _rehearse(result)
+    return result
+
+
+def _refuse_descending(coordinates: Coordinates) -> None:
+    for name, scale in zip(coordinates.names, coordinates.scale, strict=True):
+        if scale < 0:
+            raise ArgumentError(
+                f"the coordinate {name!r} descends (step {scale:g}), which OME-Zarr cannot say: build from "
+                f"source.isel({name}=slice(None, None, -1)), or give voxel_size={{{name!r}: ...}} and translation="
+            )
+
+
+def _refuse_uneven(source: Source, coordinates: Coordinates, factors: Sequence[Shape], voxel_size: Any) -> None:
+    for axis, name in enumerate(coordinates.names):
+        values = source.dimension_coordinates.get(name)
+        downsampled = any(factor[axis] > 1 for factor in factors)
+        if downsampled and voxel_size is None and values is not None and regular_step(values.values) is None:
+            raise ArgumentError(
+                f"the coordinate {name!r} is not evenly spaced, so the axis has no voxel size: give voxel_size=, drop the "
+                f"coordinate with source.drop_vars({name!r}), or leave the axis as it is with a factor of 1"
+            )
+
+
+def _rehearse(prepared: Prepared) -> None:
+    """Create all arrays in memory, so that whatever zarr refuses is refused before anything is written."""
+    group = empty_group(MemoryStore(), prepared.zarr_format)
+    try:
+        for level in prepared.plan.levels:
+            prepared.create_level(group, level)
+    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+        raise ArgumentError(
+            f"zarr refuses arrays with dtype={prepared.reduction.dtype}, chunks={level.chunks}, shards={level.shards}, "
+            f"compressors={prepared.compressors!r}: {error}"
+        ) from error
+
+
+def _bytes(memory_limit: int | str) -> int:
+    try:
+        nbytes = (
+            parse_bytes(memory_limit)
+            if isinstance(memory_limit, str)
+            else whole_number(memory_limit, "memory_limit", least=1)
+        )
+    except ValueError as error:
+        raise ArgumentError(
+            f"memory_limit must be a number of bytes or a string such as '2 GiB', but {memory_limit!r} was given"
+        ) from error
+    if nbytes < 1:
+        raise ArgumentError(f"memory_limit must be at least 1 byte, but {memory_limit!r} was given")
+    return int(nbytes)
+
+
+def _per_axis(value: Any, argument: str, coordinates: Coordinates) -> Shape | None:
+    """Return chunks or shards per axis; one number counts for the spatial axes, the others get 1."""
+    if value is None:
+        return None
+    if not hasattr(value, "__len__") or isinstance(value, str):
+        number = whole_number(value, argument, least=1)
+        return tuple(number if is_space else 1 for is_space in coordinates.spatial)
+    entries = list(value)
+    if len(entries) != len(coordinates.axes):
+        raise ArgumentError(
+            f"{argument} {value!r} has {len(entries)} entries, but there are {len(coordinates.axes)} axes "
+            f"{list(coordinates.names)}"
+        )
+    return tuple(whole_number(entry, f"each entry of {argument}", least=1) for entry in entries)
+
+
+def default_chunks(shape: Shape, coordinates: Coordinates, dtype: np.dtype[Any]) -> Shape:
+    """Return cubic (or square) chunks of a power of two, no longer than the axes; 1 along time and channel."""
+    spatial = coordinates.spatial
+    side = 2 ** int(math.log2(CHUNK_BYTES / dtype.itemsize) / sum(spatial))
+    return tuple(min(side, n) if is_space else 1 for n, is_space in zip(shape, spatial, strict=True))
+
+
+def level_paths(count: int, layout: str, name: str, first: str) -> list[str]:
+    """Return the paths of the levels; beside an array named "s0" they are called "s1", "s2", ..."""
+    if layout == "datatree":
+        return [f"s{index}/{name}" for index in range(count)]
+    prefix = first[:-1] if re.fullmatch(r"\D*0", first) else ""
+    return [first, *(f"{prefix}{index}" for index in range(1, count))]

@@ -1,0 +1,161 @@
+"""A finished pyramid: its levels as zarr arrays, dask arrays or an xarray DataTree."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import zarr
+
+from chunkpyramid import ome
+from chunkpyramid.coordinates import Coordinates
+from chunkpyramid.errors import ArgumentError, BuildError
+from chunkpyramid.journal import Journal
+from chunkpyramid.plan import PyramidPlan
+from chunkpyramid.report import format_shape, format_table
+from chunkpyramid.store import level_array, open_node
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import xarray as xr
+
+__all__ = ["Pyramid", "open_pyramid"]
+
+
+class Pyramid:
+    """A multiscale pyramid in a zarr group.
+
+    Attributes
+    ----------
+    group : zarr.Group
+        The group that holds the OME-Zarr metadata.
+    levels : list of zarr.Array
+        The levels, level 0 first.
+    coordinates : tuple of Coordinates
+        Axes, voxel size (``scale``) and ``translation`` of every level.
+    name, method : str or None
+        Name and downsampling method as the metadata tell.
+    plan : PyramidPlan or None
+        The plan that was run; None for a pyramid that was opened.
+    """
+
+    def __init__(self, group: zarr.Group, multiscale: ome.Multiscale, plan: PyramidPlan | None = None):
+        self.group = group
+        self.multiscale = multiscale
+        self.plan = plan
+        self.levels = [level_array(group, path) for path in multiscale.paths]
+
+    @property
+    def coordinates(self) -> tuple[Coordinates, ...]:
+        return self.multiscale.coordinates
+
+    @property
+    def name(self) -> str | None:
+        return self.multiscale.name
+
+    @property
+    def method(self) -> str | None:
+        return self.multiscale.method
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the axes, slowest first."""
+        return self.coordinates[0].names
+
+    def to_dask(self) -> list[da.Array]:
+        """Return the levels as dask arrays in chunks of their own (shards where they are sharded)."""
+        import dask.array as da
+
+        return [da.from_zarr(level, chunks=level.shards or level.chunks) for level in self.levels]
+
+    def to_datatree(self) -> xr.DataTree:
+        """Return the levels as an `xarray.DataTree` with the groups "s0", "s1", ..., lazily.
+
+        Each group holds one variable, named as the pyramid, with the coordinates of its level.
+        """
+        import xarray as xr
+
+        name = self.name or "image"
+        if name in self.axes:
+            name = "image"
+        nodes: dict[str, xr.Dataset] = {}
+        for index, (array, coordinates) in enumerate(zip(self.to_dask(), self.coordinates, strict=True)):
+            variable = xr.DataArray(
+                array, dims=coordinates.names, coords=dimension_coordinates(coordinates, array.shape), name=name
+            )
+            nodes[f"/s{index}"] = variable.to_dataset()
+        return xr.DataTree.from_dict(nodes)
+
+    def __repr__(self) -> str:
+        rows = [
+            (
+                str(index),
+                path,
+                format_shape(level.shape),
+                str(level.dtype),
+                format_shape(level.chunks),
+                format_shape(level.shards),
+                ", ".join(
+                    f"{a.name} {s:g}{' ' + a.unit if a.unit else ''}" for a, s in zip(c.axes, c.scale, strict=True)
+                ),
+                ", ".join(f"{t:g}" for t in c.translation),
+            )
+            for index, (path, level, c) in enumerate(
+                zip(self.multiscale.paths, self.levels, self.coordinates, strict=True)
+            )
+        ]
+        header = ("level", "path", "shape", "dtype", "chunks", "shards", "scale", "translation")
+        title = f"Pyramid {self.name or ''} of {len(self.levels)} levels, method {self.method or 'unknown'}"
+        return f"{title}: {self.group.store}\n{format_table(header, rows)}"
+
+
+def dimension_coordinates(coordinates: Coordinates, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the coordinate variables of a level: the centre of every voxel along each axis."""
+    return {
+        axis.name: (axis.name, t + s * np.arange(n), {"units": axis.unit} if axis.unit else {})
+        for axis, s, t, n in zip(coordinates.axes, coordinates.scale, coordinates.translation, shape, strict=True)
+    }
+
+
+def open_pyramid(target: Any) -> Pyramid:
+    """Open a pyramid.
+
+    Parameters
+    ----------
+    target : path, URL, zarr store or zarr.Group
+        Where an OME-Zarr image of version 0.4 or 0.5 is, written by this or any other library.
+
+    Returns
+    -------
+    Pyramid
+
+    Raises
+    ------
+    SourceNotFoundError
+        If nothing is there, or a level is missing.
+    BuildError
+        If a build into this group was begun and has not been finished.
+    ArgumentError
+        If there is no OME-Zarr image.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr
+    >>> import chunkpyramid as cp
+    >>> store = zarr.storage.MemoryStore()
+    >>> _ = cp.build_pyramid(np.zeros((64, 64), np.uint8), store, levels=1)
+    >>> cp.open_pyramid(store).levels[1].shape
+    (32, 32)
+    """
+    node = open_node(target)
+    if not isinstance(node, zarr.Group):
+        raise ArgumentError(f"target {target!r} is an array, not an OME-Zarr image: give the path of its group")
+    if Journal.find(node) is not None:
+        raise BuildError(
+            f"a build into {target!r} has not been finished: run build_pyramid again with the same arguments to "
+            "resume it"
+        )
+    multiscale = ome.read_multiscale(node.attrs.asdict())
+    if multiscale is None:
+        raise ArgumentError(f"the group {target!r} has no OME-Zarr multiscales metadata")
+    return Pyramid(node, multiscale)

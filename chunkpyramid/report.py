@@ -1,0 +1,85 @@
+"""Readable text: byte counts, shapes, and the table that ``print(plan)`` shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from chunkpyramid.memory import BASELINE, GRAPH_BYTES_PER_TASK
+
+if TYPE_CHECKING:
+    from chunkpyramid.plan import PyramidPlan
+
+__all__ = ["describe_plan", "format_bytes", "format_shape", "format_table"]
+
+
+def format_bytes(nbytes: float, *, up: bool = False) -> str:
+    """Return a byte count such as ``"1.50 GiB"``; with ``up`` the number shown is never too small."""
+    for unit, size in (("PiB", 2**50), ("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if nbytes >= size:
+            hundredths = nbytes * 100 / size
+            return f"{(math.ceil(hundredths) if up else round(hundredths)) / 100:.2f} {unit}"
+    return f"{math.ceil(nbytes)} B"
+
+
+def format_shape(shape: Sequence[int] | None) -> str:
+    """Return a shape such as ``"512 x 1024 x 1024"``."""
+    return " x ".join(map(str, shape)) if shape else "-"
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as text in aligned columns."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (header, *rows)
+    )
+
+
+def describe_plan(plan: PyramidPlan) -> str:
+    """Return the plan as text: levels, stages, and the sum that makes the promised memory."""
+    levels = format_table(
+        ("level", "path", "shape", "cumulative factor", "chunks", "shards", "bytes"),
+        [
+            (
+                str(level.index),
+                level.path,
+                format_shape(level.shape),
+                format_shape(level.cumulative),
+                format_shape(level.chunks),
+                format_shape(level.shards),
+                format_bytes(math.prod(level.shape) * plan.itemsize),
+            )
+            for level in plan.levels
+        ],
+    )
+    stages = format_table(
+        ("stage", "reads", "writes levels", "block", "piece", "tasks", "memory per task"),
+        [
+            (
+                str(stage.index),
+                stage.reads if stage.reads == "source" else f"{stage.reads} of level {stage.source_level}",
+                ", ".join(("carry of " if o.is_carry else "") + str(o.level) for o in stage.outputs),
+                format_shape(stage.block),
+                format_shape(stage.piece),
+                str(stage.tasks),
+                format_bytes(stage.memory.total),
+            )
+            for stage in plan.stages
+        ],
+    )
+    if not plan.stages:
+        return f"chunkpyramid plan: nothing to compute, only the metadata is written\n\n{levels}"
+    largest = max(plan.stages, key=lambda s: plan.threads * s.memory.total + s.tasks * GRAPH_BYTES_PER_TASK)
+    memory = largest.memory
+    return (
+        f"chunkpyramid plan: method {plan.method}, dtype {plan.dtype}, {len(plan.levels)} levels, "
+        f"{plan.tasks} tasks in {len(plan.stages)} stages\n\n{levels}\n\n{stages}\n\n"
+        f"reads {format_bytes(plan.bytes_read)}, writes {format_bytes(plan.bytes_written)} (uncompressed)\n"
+        f"memory: {format_bytes(BASELINE)} process + {format_bytes(largest.tasks * GRAPH_BYTES_PER_TASK)} graph + "
+        f"{plan.threads} tasks x {format_bytes(memory.total)} (block {format_bytes(memory.block)}, piece "
+        f"{format_bytes(memory.piece)}, states {format_bytes(memory.states)}, buffers "
+        f"{format_bytes(memory.buffers)}, codecs {format_bytes(memory.codecs)})\n"
+        f"        = {format_bytes(plan.peak_bytes)} promised, of a limit of {format_bytes(plan.memory_limit)}"
+    )

@@ -1,0 +1,265 @@
+"""Zarr groups and arrays: opening, creating, and reading and writing boxes. All zarr calls of a build are here."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.abc.store import ByteRequest
+from zarr.buffer import cpu
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore, MemoryStore, WrapperStore
+
+from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
+from chunkpyramid.grid import Box, Shape
+
+__all__ = [
+    "array_name",
+    "consolidate",
+    "create_level",
+    "default_compressors",
+    "empty_group",
+    "existing_group",
+    "is_in_memory",
+    "is_local_path",
+    "level_array",
+    "open_node",
+    "parent_group",
+    "read_box",
+    "store_id",
+    "write_box",
+    "write_only",
+]
+
+METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
+
+
+class WriteOnlyStore(WrapperStore[Any]):
+    """A store that shows no chunk: what is written replaces what was there, and is never read back.
+
+    zarr reads a shard before it writes it, even if all of it is replaced. A write unit has one writer that writes
+    it whole, so there is nothing to read.
+    """
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        if key.rsplit("/", 1)[-1] in METADATA_FILES:
+            return await super().get(key, prototype, byte_range)
+        return None
+
+
+def write_only(array: zarr.Array[Any]) -> zarr.Array[Any]:
+    """Return the array for writing whole write units, which are never read back."""
+    return zarr.open_array(
+        WriteOnlyStore(array.store), path=array.path, mode="r+", zarr_format=array.metadata.zarr_format
+    )
+
+
+def is_in_memory(store: object) -> bool:
+    """Whether the store lives in the memory of this process, where no other process can write."""
+    while isinstance(store, WrapperStore):
+        store = store._store
+    return isinstance(store, MemoryStore)
+
+
+def is_local_path(location: object) -> bool:
+    return isinstance(location, os.PathLike) or (isinstance(location, str) and "://" not in location)
+
+
+def open_node(location: Any, mode: Any = "r") -> zarr.Array[Any] | zarr.Group:
+    """Open the array or group at a path, URL or store.
+
+    Raises
+    ------
+    SourceNotFoundError
+        If there is none.
+    """
+    if isinstance(location, zarr.Array | zarr.Group):
+        return location
+    if is_local_path(location) and not os.path.exists(location):
+        raise SourceNotFoundError(f"there is nothing at {os.fspath(location)!r}")
+    try:
+        return zarr.open(location, mode=mode)
+    except FileNotFoundError as error:
+        raise SourceNotFoundError(f"there is no zarr array or group at {location!r}") from error
+    except (TypeError, ImportError) as error:
+        raise ArgumentError(f"{location!r} is no path, URL or zarr store: {error}") from error
+
+
+def array_name(array: zarr.Array[Any]) -> str:
+    """Return the name of an array in its group."""
+    store: Any = array.store
+    return str(array.path.rpartition("/")[2] or (store.root.name if isinstance(store, LocalStore) else "0"))
+
+
+def parent_group(array: zarr.Array[Any]) -> zarr.Group:
+    """Return the group that holds an array, open for writing.
+
+    Raises
+    ------
+    ArgumentError
+        If the array is not in a group, or the group cannot be written.
+    """
+    store: Any = array.store
+    if array.path:
+        path = array.path.rpartition("/")[0]
+    elif isinstance(store, LocalStore):
+        # an array opened by its own path is the root of its store; its group is the folder above
+        path = ""
+        store = LocalStore(store.root.parent, read_only=store.read_only)
+    else:
+        store = None
+    group = None
+    if store is not None:
+        try:
+            group = zarr.open_group(store, path=path, mode="r", zarr_format=array.metadata.zarr_format)
+        except FileNotFoundError:
+            group = None
+    if group is None:
+        raise ArgumentError(
+            f"the source {array} is not in a zarr group, so the levels cannot go beside it: give target="
+        )
+    if array.store.read_only:
+        raise ArgumentError(
+            f"the source {array} was opened read-only, so the levels cannot go beside it: open it with mode='r+' "
+            "or give target="
+        )
+    return zarr.open_group(store, path=path, mode="r+", zarr_format=array.metadata.zarr_format)
+
+
+def store_id(node: zarr.Array[Any] | zarr.Group) -> str:
+    """Return a string that is the same for two openings of one place, and different for two places."""
+    store: Any = node.store
+    while isinstance(store, WrapperStore):
+        store = store._store
+    root = "file://" + os.path.realpath(store.root) if isinstance(store, LocalStore) else str(store)
+    return f"{root.rstrip('/')}/{node.path}".rstrip("/")
+
+
+def existing_group(target: Any) -> zarr.Group | None:
+    """Return the group at the target, or None if nothing is there.
+
+    Raises
+    ------
+    TargetExistsError
+        If something else is there: an array, or files that are no zarr.
+    """
+    if isinstance(target, zarr.Group):
+        return target
+    if isinstance(target, zarr.Array):
+        raise ArgumentError(f"target must be a path, URL, store or group, but the array {target} was given")
+    if is_local_path(target) and not os.path.exists(target):
+        return None
+    try:
+        node = zarr.open(target, mode="r+")
+    except FileNotFoundError:
+        if is_local_path(target) and (os.path.isfile(target) or os.listdir(target)):
+            raise TargetExistsError(
+                f"{os.fspath(target)!r} holds files that are no zarr group; they are never overwritten: choose "
+                "another target"
+            ) from None
+        return None
+    except (TypeError, ImportError) as error:
+        raise ArgumentError(f"target {target!r} is no path, URL or zarr store: {error}") from error
+    if isinstance(node, zarr.Array):
+        raise TargetExistsError(f"there is a zarr array at {target!r}, where a group is to go: choose another target")
+    return node
+
+
+def empty_group(target: Any, zarr_format: Any) -> zarr.Group:
+    """Create an empty group at the target, in place of any group that is there."""
+    if isinstance(target, zarr.Group):
+        return zarr.open_group(target.store, path=target.path, mode="w", zarr_format=zarr_format)
+    return zarr.open_group(target, mode="w", zarr_format=zarr_format)
+
+
+def default_compressors(dtype: np.dtype[Any], zarr_format: int) -> Any:
+    """Return blosc-zstd, with the byte shuffle where values have several bytes."""
+    if zarr_format == 2:
+        from numcodecs import Blosc
+
+        shuffle = Blosc.SHUFFLE if dtype.itemsize > 1 else Blosc.NOSHUFFLE
+        return Blosc(cname="zstd", clevel=3, shuffle=shuffle)
+    from zarr.codecs import BloscCodec
+
+    return BloscCodec(
+        cname="zstd", clevel=3, shuffle="shuffle" if dtype.itemsize > 1 else "noshuffle", typesize=dtype.itemsize
+    )
+
+
+def create_level(
+    group: zarr.Group,
+    path: str,
+    shape: Shape,
+    dtype: np.dtype[Any],
+    *,
+    chunks: Shape,
+    shards: Shape | None = None,
+    compressors: Any = "auto",
+    fill_value: Any = 0,
+    dimension_names: Sequence[str] | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> zarr.Array[Any]:
+    """Create an array in a group; ``path`` may lead through groups, which are created too."""
+    zarr_format = group.metadata.zarr_format
+    attributes = dict(attributes or {})
+    options: dict[str, Any] = {}
+    if zarr_format == 3:
+        options["dimension_names"] = dimension_names
+    else:
+        options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
+        if dimension_names is not None:
+            attributes["_ARRAY_DIMENSIONS"] = list(dimension_names)
+    if isinstance(compressors, str) and compressors == "auto":
+        compressors = default_compressors(dtype, zarr_format)
+    return group.create_array(
+        path,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        shards=shards,
+        compressors=compressors,
+        fill_value=fill_value,
+        attributes=attributes,
+        overwrite=overwrite,
+        **options,
+    )
+
+
+def consolidate(group: zarr.Group) -> None:
+    """Consolidate the metadata of the group, which xarray looks for first."""
+    with warnings.catch_warnings():
+        # zarr format 3 has no specification of it yet, but zarr and xarray read and write it alike
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        zarr.consolidate_metadata(group.store, path=group.path, zarr_format=group.metadata.zarr_format)
+
+
+def level_array(group: zarr.Group, path: str) -> zarr.Array[Any]:
+    """Return the array at a path of a group.
+
+    Raises
+    ------
+    SourceNotFoundError
+        If there is none.
+    """
+    array = group.get(path)
+    if not isinstance(array, zarr.Array):
+        raise SourceNotFoundError(f"{group} should have the level {path!r}, but there is no such array")
+    return array
+
+
+def read_box(array: zarr.Array[Any], box: Box) -> npt.NDArray[Any]:
+    """Return the voxels of a box."""
+    values = np.empty(box.shape, dtype=array.dtype)
+    array.get_basic_selection(box.slices, out=cpu.NDBuffer.from_numpy_array(values))
+    return values
+
+
+def write_box(array: zarr.Array[Any], box: Box, values: npt.NDArray[Any]) -> None:
+    """Write the voxels of a box, a whole number of write units or what the array's edge leaves of them."""
+    array.set_basic_selection(box.slices, values)
