@@ -218,7 +218,7 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
     if target is None and not prepared.source.is_zarr:
         raise ArgumentError("target is needed: a source in memory has no group of its own that the levels could go to")
     group = parent_group(prepared.source.array) if prepared.in_place else existing_group(target)
-    where = repr(os.fspath(target) if isinstance(target, os.PathLike) else target or store_id(prepared.source.array))
+    where = str(group) if prepared.in_place else repr(os.fspath(target) if isinstance(target, os.PathLike) else target)
     if group is not None:
         if not prepared.in_place:
             _refuse_overlap(prepared, group)
@@ -234,7 +234,8 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
         if not overwrite:
             _refuse_existing(prepared, group, where)
     if not prepared.in_place:
-        group = empty_group(target if group is None else group, prepared.zarr_format)
+        there = group is not None
+        group = empty_group(group if there else target, prepared.zarr_format, overwrite=overwrite and there)
     if group is None:
         raise TargetExistsError(f"{where} could not be created")
     plan = prepared.plan
@@ -281,6 +282,11 @@ def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:
         raise TargetExistsError(
             f"{where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to replace it, or choose "
             "another target"
+        )
+    if group.metadata.zarr_format != prepared.zarr_format:
+        raise TargetExistsError(
+            f"{where} is a group of zarr format {group.metadata.zarr_format}, but zarr_format={prepared.zarr_format}: pass "
+            "overwrite=True to replace it, or choose another target"
         )
 
 

@@ -70,6 +70,12 @@ def is_local_path(location: object) -> bool:
     return isinstance(location, os.PathLike) or (isinstance(location, str) and "://" not in location)
 
 
+def plain_path(location: Any) -> Any:
+    """Return the path of a file:// URL, and anything else as it is: fsspec creates no directories on its own."""
+    is_file_url = isinstance(location, str) and location.startswith("file://")
+    return location.removeprefix("file://") if is_file_url else location
+
+
 def open_node(location: Any, mode: Any = "r") -> zarr.Array[Any] | zarr.Group:
     """Open the array or group at a path, URL or store.
 
@@ -80,14 +86,17 @@ def open_node(location: Any, mode: Any = "r") -> zarr.Array[Any] | zarr.Group:
     """
     if isinstance(location, zarr.Array | zarr.Group):
         return location
+    location = plain_path(location)
     if is_local_path(location) and not os.path.exists(location):
         raise SourceNotFoundError(f"there is nothing at {os.fspath(location)!r}")
     try:
         return zarr.open(location, mode=mode)
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"there is no zarr array or group at {location!r}") from error
-    except (TypeError, ImportError) as error:
-        raise ArgumentError(f"{location!r} is no path, URL or zarr store: {error}") from error
+    except OSError as error:
+        raise SourceNotFoundError(f"{location!r} cannot be opened: {error}") from error
+    except (TypeError, ValueError, ImportError) as error:
+        raise ArgumentError(f"{location!r} cannot be opened as a path, URL or zarr store: {error}") from error
 
 
 def array_name(array: zarr.Array[Any]) -> str:
@@ -152,29 +161,43 @@ def existing_group(target: Any) -> zarr.Group | None:
         return target
     if isinstance(target, zarr.Array):
         raise ArgumentError(f"target must be a path, URL, store or group, but the array {target} was given")
-    if is_local_path(target) and not os.path.exists(target):
-        return None
+    target = plain_path(target)
+    if target == "":
+        raise ArgumentError("target must be a path, URL, store or group, but an empty string was given")
+    if is_local_path(target):
+        if not os.path.exists(target):
+            return None
+        if os.path.isfile(target):
+            raise TargetExistsError(f"{os.fspath(target)!r} is a file: choose another target")
     try:
         node = zarr.open(target, mode="r+")
     except FileNotFoundError:
-        if is_local_path(target) and (os.path.isfile(target) or os.listdir(target)):
+        if is_local_path(target) and os.listdir(target):
             raise TargetExistsError(
                 f"{os.fspath(target)!r} holds files that are no zarr group; they are never overwritten: choose "
                 "another target"
             ) from None
         return None
-    except (TypeError, ImportError) as error:
-        raise ArgumentError(f"target {target!r} is no path, URL or zarr store: {error}") from error
+    except (TypeError, ValueError, ImportError, OSError) as error:
+        raise ArgumentError(f"target {target!r} cannot be opened as a path, URL or zarr store: {error}") from error
     if isinstance(node, zarr.Array):
         raise TargetExistsError(f"there is a zarr array at {target!r}, where a group is to go: choose another target")
     return node
 
 
-def empty_group(target: Any, zarr_format: Any) -> zarr.Group:
-    """Create an empty group at the target, in place of any group that is there."""
-    if isinstance(target, zarr.Group):
-        return zarr.open_group(target.store, path=target.path, mode="w", zarr_format=zarr_format)
-    return zarr.open_group(target, mode="w", zarr_format=zarr_format)
+def empty_group(target: Any, zarr_format: Any, *, overwrite: bool = False) -> zarr.Group:
+    """Create a group at the target. Only with ``overwrite`` is anything deleted that is there.
+
+    Raises
+    ------
+    ArgumentError
+        If no group can be created there.
+    """
+    store, path = (target.store, target.path) if isinstance(target, zarr.Group) else (plain_path(target), None)
+    try:
+        return zarr.open_group(store, path=path, mode="w" if overwrite else "a", zarr_format=zarr_format)
+    except (TypeError, ValueError, OSError) as error:
+        raise ArgumentError(f"no group can be created at the target {target!r}: {error}") from error
 
 
 def default_compressors(dtype: np.dtype[Any], zarr_format: int) -> Any:
