@@ -25,6 +25,7 @@ from chunkpyramid.pyramid import Pyramid, dimension_coordinates
 from chunkpyramid.store import (
     consolidate,
     empty_group,
+    entries,
     existing_group,
     level_array,
     parent_group,
@@ -277,7 +278,7 @@ def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:
                 f"the group of the source, {group}, has {taken} already: pass overwrite=True to replace them, or give target="
             )
         return
-    members = sorted(name for name, _ in group.members())
+    members = entries(group)
     if members or group.attrs.asdict():
         raise TargetExistsError(
             f"{where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to replace it, or choose "
@@ -285,7 +286,7 @@ def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:
         )
     if group.metadata.zarr_format != prepared.zarr_format:
         raise TargetExistsError(
-            f"{where} is a group of zarr format {group.metadata.zarr_format}, but zarr_format={prepared.zarr_format}: pass "
+            f"{where} is a group of zarr format {group.metadata.zarr_format}, not {prepared.zarr_format}: pass "
             "overwrite=True to replace it, or choose another target"
         )
 

@@ -13,6 +13,7 @@ import zarr
 from zarr.abc.store import ByteRequest
 from zarr.buffer import cpu
 from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.sync import sync
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
@@ -24,6 +25,7 @@ __all__ = [
     "create_level",
     "default_compressors",
     "empty_group",
+    "entries",
     "existing_group",
     "is_in_memory",
     "is_local_path",
@@ -183,6 +185,15 @@ def existing_group(target: Any) -> zarr.Group | None:
     if isinstance(node, zarr.Array):
         raise TargetExistsError(f"there is a zarr array at {target!r}, where a group is to go: choose another target")
     return node
+
+
+def entries(group: zarr.Group) -> list[str]:
+    """Return the names of everything in a group, be it zarr or not."""
+
+    async def names() -> set[str]:
+        return {name.rstrip("/") async for name in group.store.list_dir(group.path)}
+
+    return sorted(sync(names()) - METADATA_FILES)
 
 
 def empty_group(target: Any, zarr_format: Any, *, overwrite: bool = False) -> zarr.Group:
