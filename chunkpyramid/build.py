@@ -153,7 +153,8 @@ def build_pyramid(
         Chunk and shard shapes of all levels, in voxels; an int counts for the spatial axes. Default: chunks of the source,
         else cubes of at most 4 MiB; no shards.
     compressors : "auto", None or codecs
-        As `zarr.create_array` takes them. "auto": blosc-zstd, shuffled if a value has several bytes.
+        As `zarr.create_array` takes them. "auto": blosc-zstd, shuffled if values have several bytes
+        and are no labels.
     zarr_format : {3, 2}
         3 for OME-Zarr 0.5, 2 for 0.4. In place, the format of the source.
     ome_version : {"0.5", "0.4"}, optional

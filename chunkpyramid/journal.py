@@ -11,7 +11,7 @@ import zarr
 
 from chunkpyramid.errors import TargetExistsError
 from chunkpyramid.plan import Level, Stage
-from chunkpyramid.store import create_level, write_only
+from chunkpyramid.store import create_level, default_compressors, write_only
 
 __all__ = ["SCRATCH", "Journal"]
 
@@ -54,7 +54,14 @@ class Journal:
                 if output.is_carry:
                     level = levels[output.level]
                     for name, dtype in carry(level).items():
-                        create_level(scratch, f"carry/{level.index}/{name}", level.shape, dtype, chunks=level.chunks)
+                        create_level(
+                            scratch,
+                            f"carry/{level.index}/{name}",
+                            level.shape,
+                            dtype,
+                            chunks=level.chunks,
+                            compressors=default_compressors(dtype, group.metadata.zarr_format, labels=False),
+                        )
         # written last: a scratch group without it was cut off while it was made, and nothing is lost with it
         scratch.attrs["fingerprint"] = dict(fingerprint)
         return Journal(scratch)

@@ -6,16 +6,34 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BASELINE", "CHUNKS_IN_FLIGHT", "TaskMemory", "available_memory", "peak_memory"]
+__all__ = [
+    "BASELINE",
+    "CHUNKS_IN_FLIGHT",
+    "DECODING_COPIES",
+    "ENCODING_COPIES",
+    "GRAPH_BYTES_PER_TASK",
+    "RETAINED_COPIES",
+    "TaskMemory",
+    "available_memory",
+    "peak_memory",
+]
 
 MIB = 2**20
 
 # Resident size of a process that has imported numpy, dask, zarr and xarray and written its first chunks,
-# heap fragmentation included: 165 MiB were measured (CPython 3.11, zarr 3.1, glibc), the rest is margin.
+# heap fragmentation included: 145 MiB were measured (CPython 3.11, zarr 3.1, glibc), the rest is margin.
 BASELINE = 190 * MIB
 
 # zarr works on this many chunks of one read or write at a time (its setting async.concurrency).
 CHUNKS_IN_FLIGHT = 10
+
+# Copies of a chunk in flight when it does not compress: as read and decoded; as cut out of the array, as laid out for
+# the codec, as the codec's buffer and as what is handed to the store.
+DECODING_COPIES = 3
+ENCODING_COPIES = 4
+
+# The C library's allocator keeps freed memory of about this many chunks for each task: it has an arena per thread.
+RETAINED_COPIES = 3
 
 # Bytes per task of the graph that stay resident: key, dependencies and result.
 GRAPH_BYTES_PER_TASK = 2048

@@ -21,7 +21,15 @@ from chunkpyramid.blocking import (
 from chunkpyramid.errors import PlanError
 from chunkpyramid.factors import cumulative_factors
 from chunkpyramid.grid import Shape, ceil_div, ceil_shape, lcm_shape, multiply
-from chunkpyramid.memory import BASELINE, CHUNKS_IN_FLIGHT, GRAPH_BYTES_PER_TASK, TaskMemory
+from chunkpyramid.memory import (
+    BASELINE,
+    CHUNKS_IN_FLIGHT,
+    DECODING_COPIES,
+    ENCODING_COPIES,
+    GRAPH_BYTES_PER_TASK,
+    RETAINED_COPIES,
+    TaskMemory,
+)
 from chunkpyramid.methods import Reduction
 from chunkpyramid.report import describe_plan, format_bytes
 
@@ -333,16 +341,16 @@ def _task_memory(
         else:
             in_flight = 1
             buffers += open_units(block, piece, units, output.unit, extent) * unit_bytes
-        encoded = max(encoded, in_flight * unit_bytes)
+        encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * unit_bytes)
     if read_chunks:
         touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, read_chunks, strict=True))
-        decoded = min(CHUNKS_IN_FLIGHT, touched) * math.prod(read_chunks) * itemsize
+        in_flight = DECODING_COPIES * min(CHUNKS_IN_FLIGHT, touched) + RETAINED_COPIES
+        decoded = in_flight * math.prod(read_chunks) * itemsize
     return TaskMemory(
         # a block that arrives whole is held once as it was read and once as it was put together
         block=0 if read_chunks else 2 * math.prod(inside(block, extent)) * itemsize,
         piece=math.prod(held) * itemsize if read_chunks else 0,
         states=states,
         buffers=buffers,
-        # a chunk in flight is held decoded and encoded, and is copied before it is encoded
-        codecs=max(2 * decoded, 3 * encoded),
+        codecs=max(decoded, encoded),
     )

@@ -21,7 +21,7 @@ from chunkpyramid.grid import Shape
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels, make_plan
 from chunkpyramid.source import Source, open_source, regular_step
-from chunkpyramid.store import array_name, create_level, empty_group
+from chunkpyramid.store import array_name, create_level, default_compressors, empty_group
 
 __all__ = ["Prepared", "prepare"]
 
@@ -185,6 +185,8 @@ def prepare(
             slots=machine.slots,
         )
     )
+    if isinstance(compressors, str) and compressors == "auto":
+        compressors = default_compressors(dtype, zarr_format, labels=reduction.name == "mode")
     result = Prepared(opened, in_place, reduction, coordinates, plan, zarr_format, version, name, layout, compressors)
     _rehearse(result)
     return result
