@@ -90,12 +90,12 @@ def is_direct(piece: Shape, unit: Shape, extent: Shape) -> bool:
 def open_units(block: Shape, piece: Shape, units: Sequence[Shape], unit: Shape, extent: Shape) -> int:
     """Return how many write units of one array are incomplete at the same time while a block is walked.
 
-    ``units`` are the write units of all arrays of the stage, finest first, and ``unit`` is one of them, all in
-    voxels of the level that is read.
+    ``units`` are the write units of all arrays of the stage, and ``unit`` is one of them, all in voxels of the level
+    that is read.
     """
-    chain = [piece, *units, block]
-    nested = all(
-        a % b == 0 or b % a == 0 for first, second in pairwise(chain) for a, b in zip(first, second, strict=True)
+    chain = sorted(units, key=math.prod)
+    nested = all(b % a == 0 for first, second in pairwise(chain) for a, b in zip(first, second, strict=True)) and all(
+        a % b == 0 or b % a == 0 for other in (piece, block) for each in chain for a, b in zip(other, each, strict=True)
     )
     if nested:
         return math.prod(ceil_shape(inside(piece, extent), unit))

@@ -106,10 +106,12 @@ def tile(box: Box, shape: Sequence[int]) -> Iterator[Box]:
 def nested_order(box: Box, piece: Sequence[int], units: Sequence[Sequence[int]]) -> list[Box]:
     """Return the pieces of a box, ordered so that a write unit is finished before the next is begun.
 
-    ``units`` are the write-unit shapes of all levels in coordinates of the box, finest first. Pieces are
-    sorted by the unit of the coarsest level that they start in, then by the next finer one, and so on. Where
-    everything is a power of two this is Morton order at the granularity that matters.
+    ``units`` are the write-unit shapes of all arrays in coordinates of the box. Pieces are sorted by the largest
+    unit that they start in, then by the next smaller one, and so on. Where everything is a power of two this is
+    Morton order at the granularity that matters.
     """
+    # by size and not by level: the carry of the last level is in chunks, which shards of finer levels can exceed
+    coarsest_first = sorted(units, key=math.prod, reverse=True)
     start = box.start
     counts = [ceil_div(n, p) for n, p in zip(box.shape, piece, strict=True)]
     pieces = [
@@ -121,7 +123,7 @@ def nested_order(box: Box, piece: Sequence[int], units: Sequence[Sequence[int]])
     ]
 
     def key(cell: Box) -> list[tuple[int, ...]]:
-        return [tuple(a // u for a, u in zip(cell.start, unit, strict=True)) for unit in reversed(units)]
+        return [tuple(a // u for a, u in zip(cell.start, unit, strict=True)) for unit in coarsest_first]
 
     return [cell.intersect(box) for cell in sorted(pieces, key=key)]
 

@@ -1,0 +1,43 @@
+"""What all tests share: hypothesis without a clock, and builds that are small but go through many blocks and stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dask
+import pytest
+from hypothesis import HealthCheck, settings
+
+import chunkpyramid as cp
+from chunkpyramid.memory import BASELINE
+
+# the machines that run the tests are shared, so how long an example takes says nothing
+settings.register_profile("chunkpyramid", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("chunkpyramid")
+
+
+@pytest.fixture
+def synchronous() -> Iterator[None]:
+    """All dask work in this thread, one task at a time."""
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def least_memory() -> Callable[..., int]:
+    """The smallest memory limit, to a kibibyte, with which a build can be planned: what forces stages and blocks."""
+
+    def find(source: Any, target: Any = None, **options: Any) -> int:
+        low, high = BASELINE, 2 * BASELINE
+        while high - low > 1024:
+            middle = (low + high) // 2
+            try:
+                cp.plan_pyramid(source, target, memory_limit=middle, **options)
+            except cp.PlanError:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    return find
