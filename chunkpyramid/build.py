@@ -27,8 +27,11 @@ from chunkpyramid.store import (
     empty_group,
     entries,
     existing_group,
+    is_local_path,
     level_array,
     parent_group,
+    path_id,
+    plain_path,
     store_id,
     write_only,
 )
@@ -219,11 +222,12 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
     """Create the level arrays and the scratch group, or find those of an unfinished build to resume."""
     if target is None and not prepared.source.is_zarr:
         raise ArgumentError("target is needed: a source in memory has no group of its own that the levels could go to")
+    target = plain_path(target)
     group = parent_group(prepared.source.array) if prepared.in_place else existing_group(target)
     where = str(group) if prepared.in_place else repr(os.fspath(target) if isinstance(target, os.PathLike) else target)
+    if not prepared.in_place:
+        _refuse_overlap(prepared, target if group is None else group, overwrite=overwrite)
     if group is not None:
-        if not prepared.in_place:
-            _refuse_overlap(prepared, group)
         journal = Journal.find(group)
         if journal is not None and not overwrite:
             if not resume:
@@ -256,19 +260,23 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
     return group, journal
 
 
-def _refuse_overlap(prepared: Prepared, group: zarr.Group) -> None:
-    if not prepared.source.is_zarr:
+def _refuse_overlap(prepared: Prepared, target: Any, *, overwrite: bool) -> None:
+    """Refuse a target that contains what the source reads, which overwriting would delete, or that is inside of it."""
+    if isinstance(target, zarr.Group):
+        there = store_id(target) + "/"
+    elif is_local_path(target):
+        there = path_id(target) + "/"
+    else:
         return
-    source, target = store_id(prepared.source.array) + "/", store_id(group) + "/"
-    if source.startswith(target):
-        raise ArgumentError(
-            f"the target {group} contains the source {prepared.source.array}: give target=None to build beside the source, "
-            "or another target"
-        )
-    if target.startswith(source):
-        raise ArgumentError(
-            f"the target {group} lies inside the source array {prepared.source.array}: give another target"
-        )
+    for array in prepared.source.zarr_arrays() if overwrite or prepared.source.is_zarr else ():
+        here = store_id(array) + "/"
+        if here.startswith(there):
+            raise ArgumentError(
+                f"the target {target} contains the source {array}: give another target"
+                + (", or target=None to build beside the source" if prepared.source.is_zarr else "")
+            )
+        if there.startswith(here):
+            raise ArgumentError(f"the target {target} lies inside the source array {array}: give another target")
 
 
 def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:

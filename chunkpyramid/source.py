@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import numpy.typing as npt
 import zarr
@@ -19,6 +20,22 @@ from chunkpyramid.grid import Shape
 from chunkpyramid.store import is_local_path, open_node, store_id
 
 __all__ = ["Source", "coordinates_of_dataarray", "open_source"]
+
+
+class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc]
+    """Walks over an object as pickle does, and keeps the zarr arrays that it meets."""
+
+    def __init__(self) -> None:
+        super().__init__(self)
+        self.found: list[zarr.Array[Any]] = []
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+    def persistent_id(self, obj: Any) -> str | None:
+        if isinstance(obj, zarr.Array):
+            self.found.append(obj)
+        return "not walked into" if isinstance(obj, zarr.Array | np.ndarray) else None
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,18 @@ class Source:
     @property
     def is_zarr(self) -> bool:
         return isinstance(self.array, zarr.Array)
+
+    def zarr_arrays(self) -> list[zarr.Array[Any]]:
+        """Return the zarr arrays that are read, also those that a dask graph reads."""
+        if self.is_zarr:
+            return [self.array]
+        search = ZarrSearch()
+        try:
+            search.dump(self.array.dask)
+        except Exception:
+            # what cannot be pickled is searched as far as that goes
+            pass
+        return search.found
 
     @property
     def shape(self) -> Shape:

@@ -14,7 +14,7 @@ from zarr.abc.store import ByteRequest
 from zarr.buffer import cpu
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.sync import sync
-from zarr.storage import LocalStore, MemoryStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
 from chunkpyramid.grid import Box, Shape
@@ -32,6 +32,8 @@ __all__ = [
     "level_array",
     "open_node",
     "parent_group",
+    "path_id",
+    "plain_path",
     "read_box",
     "store_id",
     "write_box",
@@ -147,8 +149,20 @@ def store_id(node: zarr.Array[Any] | zarr.Group) -> str:
     store: Any = node.store
     while isinstance(store, WrapperStore):
         store = store._store
-    root = "file://" + os.path.realpath(store.root) if isinstance(store, LocalStore) else str(store)
+    if isinstance(store, LocalStore):
+        root = path_id(store.root)
+    elif isinstance(store, FsspecStore):
+        filesystem = getattr(store.fs, "sync_fs", store.fs)
+        protocol = filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0]
+        root = f"{protocol}://{store.path}"
+    else:
+        root = str(store)
     return f"{root.rstrip('/')}/{node.path}".rstrip("/")
+
+
+def path_id(path: str | os.PathLike[str]) -> str:
+    """Return the `store_id` that a node at a local path has."""
+    return "file://" + os.path.realpath(path)
 
 
 def existing_group(target: Any) -> zarr.Group | None:
