@@ -108,7 +108,9 @@ def test_open_units_is_no_less_than_a_walk_leaves_open(data: st.DataObject, ndim
     block = data.draw(shapes(ndim, 12))
     extent = data.draw(st.one_of(st.just(block), shapes(ndim, 14)))
     for unit in units:
-        assert open_units(block, piece, units, unit, extent) >= most_open(inside(block, extent), block, piece, units, unit)
+        assert open_units(block, piece, units, unit, extent) >= most_open(
+            inside(block, extent), block, piece, units, unit
+        )
 
 
 @given(st.data(), ndims)
