@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import numbers
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +13,7 @@ from chunkpyramid.errors import ArgumentError
 __all__ = ["Axis", "Coordinates", "axis_type", "canonical_unit", "named_axes", "with_arguments"]
 
 DEFAULT_AXES = "tczyx"
+LARGEST = sys.float_info.max
 TIME_NAMES = {"t", "time"}
 CHANNEL_NAMES = {"c", "channel", "channels", "band"}
 
@@ -156,7 +157,7 @@ def with_arguments(
 
 
 def _check_number(value: Any, argument: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not abs(value) <= LARGEST:
         raise ArgumentError(f"{argument} must be finite numbers, but {value!r} was given")
 
 

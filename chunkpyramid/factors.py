@@ -70,6 +70,8 @@ def resolve_factors(
                 "factor='isotropic' needs the voxel sizes, which the source does not tell: give voxel_size="
             )
         return _isotropic(levels, shape, spatial, scale, chunks)
+    if isinstance(factor, Iterable) and not isinstance(factor, Mapping) and len(list(factor)) == 0:
+        raise ArgumentError(f"factor is empty ({factor!r}): give one entry per axis, or levels=0 for level 0 alone")
     if _is_list_of_tuples(factor):
         per_level = [one_factor(entry, axes, spatial) for entry in factor]  # type: ignore[union-attr, arg-type]
         if levels is not None and levels != len(per_level):

@@ -47,7 +47,7 @@ def resolve_version(zarr_format: Any, ome_version: Any) -> tuple[int, str]:
     ArgumentError
         If either is unknown, or the pair does not exist.
     """
-    if isinstance(zarr_format, bool) or zarr_format not in VERSION_OF_FORMAT:
+    if isinstance(zarr_format, bool) or zarr_format not in tuple(VERSION_OF_FORMAT):
         raise ArgumentError(f"zarr_format must be 2 or 3, but {zarr_format!r} was given")
     version = VERSION_OF_FORMAT[zarr_format]
     if ome_version is not None and str(ome_version) != version:

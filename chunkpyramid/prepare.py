@@ -21,7 +21,7 @@ from chunkpyramid.grid import Shape
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels, make_plan
 from chunkpyramid.source import Source, open_source, regular_step
-from chunkpyramid.store import array_name, create_level, default_compressors, empty_group
+from chunkpyramid.store import METADATA_FILES, array_name, create_level, default_compressors, empty_group
 
 __all__ = ["Prepared", "prepare"]
 
@@ -131,6 +131,8 @@ def prepare(
         raise ArgumentError(f"layout must be one of {LAYOUTS}, but {layout!r} was given")
     if not isinstance(name, str) or not re.fullmatch(r"[^/\\\x00]+", name) or name.strip(".") == "" or name[:2] == "__":
         raise ArgumentError(f"name must be a non-empty string without slashes, but {name!r} was given")
+    if name in METADATA_FILES:
+        raise ArgumentError(f"name must not be that of a file of zarr's, but {name!r} was given")
     if not isinstance(sparse, bool | np.bool_):
         raise ArgumentError(f"sparse must be True or False, but {sparse!r} was given")
     opened = open_source(source, axes, writable=target is None)
@@ -145,6 +147,8 @@ def prepare(
 
     base = with_arguments(opened.coordinates, voxel_size, translation, unit)
     _refuse_descending(base)
+    if layout == "datatree":
+        _refuse_clashes(base, name)
     dtype = opened.dtype.newbyteorder("=")
     if method == "auto":
         method = "mode" if opened.is_labels else auto_method(dtype)
@@ -192,6 +196,15 @@ def prepare(
     return result
 
 
+def _refuse_clashes(coordinates: Coordinates, name: str) -> None:
+    """In the layout "datatree" the coordinates are arrays beside the image, each named as its axis."""
+    if name in coordinates.names:
+        raise ArgumentError(f"name={name!r} is the name of an axis too: give another name, or layout='flat'")
+    for axis in coordinates.names:
+        if "/" in axis:
+            raise ArgumentError(f"the axis {axis!r} cannot be an array's name: give other axes, or layout='flat'")
+
+
 def _refuse_descending(coordinates: Coordinates) -> None:
     for name, scale in zip(coordinates.names, coordinates.scale, strict=True):
         if scale < 0:
@@ -232,7 +245,7 @@ def _bytes(memory_limit: int | str) -> int:
             if isinstance(memory_limit, str)
             else whole_number(memory_limit, "memory_limit", least=1)
         )
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ArgumentError(
             f"memory_limit must be a number of bytes or a string such as '2 GiB', but {memory_limit!r} was given"
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from chunkpyramid.store import is_local_path, open_node, store_id
 __all__ = ["Source", "coordinates_of_dataarray", "open_source"]
 
 
-class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc]
+class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc, name-defined]
     """Walks over an object as pickle does, and keeps the zarr arrays that it meets."""
 
     def __init__(self) -> None:
@@ -64,11 +65,8 @@ class Source:
         if self.is_zarr:
             return [self.array]
         search = ZarrSearch()
-        try:
+        with suppress(Exception):  # what cannot be pickled is searched as far as that goes
             search.dump(self.array.dask)
-        except Exception:
-            # what cannot be pickled is searched as far as that goes
-            pass
         return search.found
 
     @property
@@ -151,17 +149,21 @@ def open_source(source: Any, axes: str | Sequence[str] | None, *, writable: bool
 
 
 def _check(source: Source) -> None:
-    if 0 in source.shape:
-        raise ArgumentError(f"the source has shape {source.shape}: an axis of length 0 has no voxels to downsample")
     if any(n != n for n in source.array.shape):
         raise ArgumentError("the source has an unknown shape: call its compute_chunk_sizes() first")
+    if 0 in source.shape:
+        raise ArgumentError(f"the source has shape {source.shape}: an axis of length 0 has no voxels to downsample")
+    if isinstance(getattr(source.array, "_meta", None), np.ma.MaskedArray):
+        raise ArgumentError("the source is a masked array, and zarr stores no masks: give source.filled(...) instead")
+    if source.dtype.kind in "OT":
+        raise ArgumentError(f"the source has dtype {source.dtype}, which has no fixed size and cannot be downsampled")
 
 
 def _from_numpy(array: npt.NDArray[Any]) -> Source:
     import dask.array as da
 
     if array.dtype.hasobject:
-        raise ArgumentError(f"source has dtype {array.dtype}, which holds Python objects and cannot be stored")
+        raise ArgumentError(f"the source has dtype {array.dtype}, which holds Python objects and cannot be stored")
     checksum = zlib.adler32(np.ascontiguousarray(array).view(np.uint8).data) if array.size else 0
     # a name of its own spares dask from hashing the whole array
     lazy = da.from_array(array, chunks=-1, name=False)
@@ -234,7 +236,8 @@ def _from_group(group: zarr.Group) -> Source:
 def _from_dataarray(source: Any, axes: str | Sequence[str] | None) -> Source:
     coordinates = coordinates_of_dataarray(source, strict=axes is None)
     if source.chunks is None:
-        source = source.chunk()
+        # a lazily opened file is read in its own chunks, an array in memory is one chunk
+        source = source.chunk({} if source._in_memory else source.encoding.get("preferred_chunks", {}))
     values = {str(dim): source[dim].variable for dim in source.dims if dim in source.coords}
     return Source(
         source.data,
