@@ -157,7 +157,8 @@ def with_arguments(
 
 
 def _check_number(value: Any, argument: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not abs(value) <= LARGEST:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not abs(value) <= LARGEST:
         raise ArgumentError(f"{argument} must be finite numbers, but {value!r} was given")
 
 

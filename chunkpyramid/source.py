@@ -23,7 +23,7 @@ from chunkpyramid.store import is_local_path, open_node, store_id
 __all__ = ["Source", "coordinates_of_dataarray", "open_source"]
 
 
-class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc, name-defined]
+class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc]
     """Walks over an object as pickle does, and keeps the zarr arrays that it meets."""
 
     def __init__(self) -> None:
@@ -237,7 +237,7 @@ def _from_dataarray(source: Any, axes: str | Sequence[str] | None) -> Source:
     coordinates = coordinates_of_dataarray(source, strict=axes is None)
     if source.chunks is None:
         # a lazily opened file is read in its own chunks, an array in memory is one chunk
-        source = source.chunk({} if source._in_memory else source.encoding.get("preferred_chunks", {}))
+        source = source.chunk(source.encoding.get("preferred_chunks", {}))
     values = {str(dim): source[dim].variable for dim in source.dims if dim in source.coords}
     return Source(
         source.data,
