@@ -59,7 +59,8 @@ class WriteUnits:
 class BlockTask:
     """The task of one stage, called once per block; it can be sent to other processes.
 
-    ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array), ``carry_in``
+    ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array; one that copies its
+    chunks to level 0 where that output is copied), ``carry_in``
     and ``carry_out`` the carry arrays by name, ``arrays`` the level arrays by level, ``flags`` the done flags.
     """
 
@@ -105,7 +106,7 @@ class BlockTask:
                 self.arrays[o.level], self.levels[o.level].write_unit, is_direct(stage.piece, o.unit, extent)
             )
             for o in stage.outputs
-            if not o.is_carry
+            if not o.is_carry and not o.copied
         }
         carry = {
             name: WriteUnits(array, self.levels[stage.last_level].chunks, is_direct(stage.piece, o.unit, extent))
@@ -128,7 +129,7 @@ class BlockTask:
         carry: Mapping[str, WriteUnits],
     ) -> None:
         stage, reduction = self.stage, self.reduction
-        state: State | None
+        state: Any
         if self.carry_in:
             state = self._read_carry(piece)
         else:
@@ -140,12 +141,11 @@ class BlockTask:
             state = reduction.lift(values)
         box = piece
         for level in self.levels[stage.source_level + 1 : stage.last_level + 1]:
-            assert state is not None
             keep = bool(carry) or level.index < stage.last_level
             state, rendered = reduction.step(state, level.factor, keep_state=keep)
             box = box.fold(level.factor)
             units[level.index].put(box, rendered)
-        if carry and state is not None:
+        if carry:
             for name, field in reduction.to_carry(state).items():
                 carry[name].put(box, field)
 

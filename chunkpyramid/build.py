@@ -15,7 +15,6 @@ from chunkpyramid import ome
 from chunkpyramid._version import __version__
 from chunkpyramid.block import BlockTask
 from chunkpyramid.errors import ArgumentError, TargetExistsError
-from chunkpyramid.execute import run_stage
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
 from chunkpyramid.plan import Level, PyramidPlan, Stage
@@ -24,6 +23,7 @@ from chunkpyramid.progress import progress_bar
 from chunkpyramid.pyramid import Pyramid, dimension_coordinates
 from chunkpyramid.store import (
     consolidate,
+    copying,
     empty_group,
     entries,
     existing_group,
@@ -241,7 +241,7 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
             _refuse_existing(prepared, group, where)
     if not prepared.in_place:
         there = group is not None
-        group = empty_group(group if there else target, prepared.zarr_format, overwrite=overwrite and there)
+        group = empty_group(group if there else target, prepared.format.zarr_format, overwrite=overwrite and there)
     if group is None:
         raise TargetExistsError(f"{where} could not be created")
     plan = prepared.plan
@@ -249,7 +249,7 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
     if prepared.in_place and overwrite:
         _forget_old_levels(prepared, group)
     for level in own:
-        prepared.create_level(group, level)
+        prepared.format.create(group, level)
     journal = Journal.create(
         group,
         prepared.fingerprint(),
@@ -293,9 +293,9 @@ def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:
             f"{where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to replace it, or choose "
             "another target"
         )
-    if group.metadata.zarr_format != prepared.zarr_format:
+    if group.metadata.zarr_format != prepared.format.zarr_format:
         raise TargetExistsError(
-            f"{where} is a group of zarr format {group.metadata.zarr_format}, not {prepared.zarr_format}: pass "
+            f"{where} is a group of zarr format {group.metadata.zarr_format}, not {prepared.format.zarr_format}: pass "
             "overwrite=True to replace it, or choose another target"
         )
 
@@ -316,6 +316,8 @@ def _forget_old_levels(prepared: Prepared, group: zarr.Group) -> None:
 
 
 def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Progress) -> None:
+    from chunkpyramid.execute import run_stage
+
     plan = prepared.plan
     with _callback(progress) as callback:
         finished = 0
@@ -340,6 +342,8 @@ def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage)
     source: Any = None
     if stage.index == 0 and prepared.source.is_zarr:
         source = prepared.source.array
+        if any(output.copied for output in stage.outputs):
+            source = copying(source, level_array(group, levels[0].path))
     elif stage.reads == "level":
         source = level_array(group, levels[stage.source_level].path)
     return BlockTask(
@@ -384,7 +388,7 @@ def _write_coordinates(prepared: Prepared, group: zarr.Group) -> None:
                 variables[dim] = kept[dim]
         path = "/".join(filter(None, [group.path, level.path.rpartition("/")[0]]))
         xr.Dataset(coords=variables).to_zarr(
-            group.store, group=path, mode="a", zarr_format=prepared.zarr_format, consolidated=False
+            group.store, group=path, mode="a", zarr_format=prepared.format.zarr_format, consolidated=False
         )
 
 

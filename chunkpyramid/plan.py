@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ class Request:
     """What the planner has to know of source, method and machine.
 
     ``read_chunks`` is the chunk shape of a zarr source (its shard shape if it is sharded), or None for a source
-    whose blocks arrive as NumPy arrays; ``threads`` is the number of tasks that one process may run at once, and
+    whose blocks arrive as NumPy arrays; ``copies_level_0`` tells that chunks of the source are chunks of level 0 as
+    they are; ``threads`` is the number of tasks that one process may run at once, and
     ``slots`` that of all processes together.
     """
 
@@ -68,6 +70,7 @@ class Request:
     read_chunks: Shape | None
     writes_level_0: bool
     memory_limit: int
+    copies_level_0: bool = False
     threads: int = 1
     slots: int = 1
 
@@ -77,7 +80,7 @@ class Output:
     """An array that a stage writes: a level, or the carry of its last level.
 
     ``factor`` leads to it from the level that the stage reads, and ``unit`` is its write unit in voxels of that
-    level.
+    level. A level 0 that is ``copied`` is written chunk by chunk as its source is read, without being encoded.
     """
 
     level: int
@@ -85,6 +88,7 @@ class Output:
     factor: Shape
     unit: Shape
     itemsize: int
+    copied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,7 @@ def make_plan(request: Request) -> PyramidPlan:
     for threads in range(request.threads, 0, -1):
         slots = max(1, request.slots * threads // request.threads)
         try:
-            stages = tuple(_plan_stages(request, threads, slots))
+            stages = _plan_stages(request, threads, slots)
         except _TooLargeError as error:
             least = error.least
             continue
@@ -220,30 +224,50 @@ class _TooLargeError(Exception):
 
 
 def _peak(stage: Stage, threads: int) -> int:
-    return BASELINE + threads * stage.memory.total + stage.tasks * GRAPH_BYTES_PER_TASK
+    return BASELINE + threads * stage.memory.total + _graph_bytes(stage.grid)
 
 
-def _plan_stages(request: Request, threads: int, slots: int) -> Iterator[Stage]:
+def _graph_bytes(grid: Shape) -> int:
+    return math.prod(grid) * GRAPH_BYTES_PER_TASK
+
+
+def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...]:
+    """Return the stages: each the cheapest that fits and leaves a way to the last level that fits, too."""
     last = len(request.levels) - 1
-    source_level = index = 0
-    while True:
-        depths = range(1, last - source_level + 1) if source_level < last else range(1)
-        alignments = (True, False) if index > 0 or request.read_chunks is not None else (False,)
-        candidates = [
-            _candidate(request, index, source_level, depth, aligned, threads, slots)
-            for depth in depths
-            for aligned in alignments
-        ]
-        fitting = [stage for stage in candidates if _peak(stage, threads) <= request.memory_limit]
-        if not fitting:
-            raise _TooLargeError(min(_peak(stage, threads) for stage in candidates))
-        # of two equal costs the deeper stage wins: fewer stages, and chunk-aligned pieces before others
-        stage = min(fitting, key=lambda stage: (_cost(request, stage, slots), -stage.last_level))
-        yield stage
-        if stage.last_level == last:
-            return
-        source_level = stage.last_level
-        index += 1
+
+    @cache
+    def way(source_level: int) -> tuple[int, tuple[Stage, ...]]:
+        """Return the stages from a level to the last, or the least memory with which there are any."""
+        candidates = _candidates(request, source_level, threads, slots)
+        peaks = {stage: _peak(stage, threads) for stage in candidates}
+
+        def order(stage: Stage) -> tuple[bool, float, int]:
+            # of two equal costs the deeper stage wins: fewer stages, and chunk-aligned pieces before others
+            return peaks[stage] > request.memory_limit, _cost(request, stage, slots), -stage.last_level
+
+        needed = []
+        for stage in sorted(candidates, key=order):
+            needed_later, later = (0, ()) if stage.last_level == last else way(stage.last_level)
+            needed.append(max(peaks[stage], needed_later))
+            if needed[-1] <= request.memory_limit:
+                return needed[-1], (stage, *later)
+        return min(needed), ()
+
+    least, stages = way(0)
+    if not stages:
+        raise _TooLargeError(least)
+    return tuple(replace(stage, index=index) for index, stage in enumerate(stages))
+
+
+def _candidates(request: Request, source_level: int, threads: int, slots: int) -> list[Stage]:
+    """Return the stages that could read this level: one for every depth and alignment of the pieces."""
+    deepest = len(request.levels) - 1 - source_level
+    alignments = (True, False) if source_level > 0 or request.read_chunks is not None else (False,)
+    return [
+        _candidate(request, source_level, depth, aligned, threads, slots)
+        for depth in range(min(1, deepest), deepest + 1)
+        for aligned in alignments
+    ]
 
 
 def _cost(request: Request, stage: Stage, slots: int) -> float:
@@ -251,7 +275,8 @@ def _cost(request: Request, stage: Stage, slots: int) -> float:
     imbalance = ceil_div(stage.tasks, slots) * slots / stage.tasks
     level = request.levels[stage.last_level]
     again = math.prod(level.shape) * _stored_itemsize(request, level) if level is not request.levels[-1] else 0
-    return (stage.bytes_read + stage.bytes_written) * imbalance + again
+    encoded = sum(math.prod(request.levels[o.level].shape) * o.itemsize for o in stage.outputs if not o.copied)
+    return (stage.bytes_read + encoded) * imbalance + again
 
 
 def _stored_itemsize(request: Request, level: Level) -> int:
@@ -262,20 +287,20 @@ def _stored_itemsize(request: Request, level: Level) -> int:
     return sum(dtype.itemsize for dtype in carried.values()) or request.reduction.dtype.itemsize
 
 
-def _candidate(
-    request: Request, index: int, source_level: int, depth: int, aligned: bool, threads: int, slots: int
-) -> Stage:
+def _candidate(request: Request, source_level: int, depth: int, aligned: bool, threads: int, slots: int) -> Stage:
     """Return the stage that makes ``depth`` levels from ``source_level``, its pieces the largest that fit."""
     levels = request.levels[source_level : source_level + depth + 1]
     source = levels[0]
     extent = source.shape
     carries = request.reduction.carries
-    outputs = tuple(_outputs(request, levels, writes_level_0=index == 0 and request.writes_level_0))
+    outputs = tuple(
+        _outputs(request, levels, writes_level_0=source_level == 0 and request.writes_level_0, aligned=aligned)
+    )
     units = [output.unit for output in outputs]
     factor = tuple(c // s for c, s in zip(levels[-1].cumulative, source.cumulative, strict=True))
     itemsize = _stored_itemsize(request, source)
     # a later stage reads what an earlier one wrote: the carry is in chunks, a level in its write units
-    read_chunks = request.read_chunks if index == 0 else source.chunks if carries else source.write_unit
+    read_chunks = request.read_chunks if source_level == 0 else source.chunks if carries else source.write_unit
 
     # unaligned pieces follow the write units, for then at least no buffer is needed
     granule = lcm_shape(factor, read_chunks if aligned and read_chunks else units[0])
@@ -283,19 +308,25 @@ def _candidate(
     for unit in units:
         block = lcm_shape(block, unit)
     granule = clip_to_extent(granule, extent, factor)
-    budget = (request.memory_limit - BASELINE) / threads
-    held = math.inf if read_chunks else budget / 4
-    block = grow_block(clip_to_extent(block, extent, factor), extent, factor, itemsize, slots, held)
+    budget = request.memory_limit - BASELINE
+    held = math.inf if read_chunks else budget / threads / 4
+    least = clip_to_extent(block, extent, factor)
+    grown = grow_block(least, extent, factor, itemsize, slots, held)
 
-    for piece in reversed(list(grow_piece(granule, block, extent, itemsize))):
+    # the largest pieces that fit; where none do, the smallest of the smallest block tell what is needed
+    for block, piece in (
+        (whole, part)
+        for whole in ((grown, least) if grown != least else (least,))
+        for part in reversed(list(grow_piece(granule, whole, extent, itemsize)))
+    ):
         memory = _task_memory(request, extent, outputs, block, piece, read_chunks, itemsize)
-        if memory.total <= budget:
+        if threads * memory.total + _graph_bytes(ceil_shape(extent, block)) <= budget:
             break
     amplification = read_amplification(extent, block, piece, read_chunks) if read_chunks else 1
     return Stage(
-        index=index,
+        index=0,
         source_level=source_level,
-        reads="source" if index == 0 else "carry" if carries else "level",
+        reads="source" if source_level == 0 else "carry" if carries else "level",
         last_level=levels[-1].index,
         outputs=outputs,
         block=block,
@@ -307,12 +338,13 @@ def _candidate(
     )
 
 
-def _outputs(request: Request, levels: Sequence[Level], *, writes_level_0: bool) -> Iterator[Output]:
+def _outputs(request: Request, levels: Sequence[Level], *, writes_level_0: bool, aligned: bool) -> Iterator[Output]:
     source, last = levels[0], levels[-1]
     itemsize = request.reduction.dtype.itemsize
     for level in levels if writes_level_0 else levels[1:]:
         factor = tuple(c // s for c, s in zip(level.cumulative, source.cumulative, strict=True))
-        yield Output(level.index, False, factor, multiply(level.write_unit, factor), itemsize)
+        copied = level.index == 0 and aligned and request.copies_level_0
+        yield Output(level.index, False, factor, multiply(level.write_unit, factor), itemsize, copied)
     if request.reduction.carries and last is not request.levels[-1]:
         yield Output(last.index, True, factor, multiply(last.chunks, factor), _stored_itemsize(request, last))
 
@@ -335,6 +367,8 @@ def _task_memory(
             footprint = math.prod(request.levels[output.level].cumulative)
             voxels = math.prod(ceil_shape(held, output.factor))
             states += voxels * (request.reduction.state_itemsize(footprint) + output.itemsize)
+        if output.copied:
+            continue
         unit_bytes = math.prod(ceil_shape(inside(output.unit, extent), output.factor)) * output.itemsize
         if is_direct(piece, output.unit, extent):
             in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))

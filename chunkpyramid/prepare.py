@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dask.utils import parse_bytes
 from zarr.storage import MemoryStore
 
 from chunkpyramid import ome
 from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.execute import active_machine
 from chunkpyramid.factors import FactorLike, resolve_factors, whole_number
 from chunkpyramid.grid import Shape
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels, make_plan
 from chunkpyramid.source import Source, open_source, regular_step
-from chunkpyramid.store import METADATA_FILES, array_name, create_level, default_compressors, empty_group
+from chunkpyramid.store import METADATA_FILES, array_name, create_level, default_compressors, empty_group, same_encoding
 
 __all__ = ["Prepared", "prepare"]
 
@@ -29,6 +27,33 @@ __all__ = ["Prepared", "prepare"]
 CHUNK_BYTES = 4 * 2**20
 
 LAYOUTS = ("flat", "datatree")
+
+
+@dataclass(frozen=True)
+class LevelFormat:
+    """How the arrays of the levels are stored."""
+
+    zarr_format: int
+    dtype: np.dtype[Any]
+    compressors: Any
+    fill_value: Any
+    dimension_names: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    def create(self, group: Any, level: Level) -> Any:
+        """Create the array of a level in the group."""
+        return create_level(
+            group,
+            level.path,
+            level.shape,
+            self.dtype,
+            chunks=level.chunks,
+            shards=level.shards,
+            compressors=self.compressors,
+            fill_value=self.fill_value,
+            dimension_names=self.dimension_names,
+            attributes=self.attributes,
+        )
 
 
 @dataclass(frozen=True)
@@ -40,11 +65,10 @@ class Prepared:
     reduction: Reduction
     coordinates: tuple[Coordinates, ...]
     plan: PyramidPlan
-    zarr_format: int
+    format: LevelFormat
     ome_version: str
     name: str
     layout: str
-    compressors: Any
 
     @property
     def multiscale(self) -> ome.Multiscale:
@@ -75,32 +99,10 @@ class Prepared:
                 [level.path, *map(list, (level.shape, level.chunks, level.shards or ()))] for level in self.plan.levels
             ],
             "blocks": [[stage.source_level, stage.last_level, list(stage.block)] for stage in self.plan.stages],
-            "zarr_format": self.zarr_format,
+            "zarr_format": self.format.zarr_format,
             "layout": self.layout,
-            "compressors": repr(self.compressors),
+            "compressors": repr(self.format.compressors),
         }
-
-    def create_level(self, group: Any, level: Level, *, overwrite: bool = False) -> Any:
-        """Create the array of a level in the group."""
-        fill_value = self.source.fill_value
-        if fill_value is None:
-            fill_value = np.zeros((), dtype=self.reduction.dtype)[()]
-        if self.zarr_format == 2 and self.layout == "datatree":
-            # xarray takes the fill value of zarr format 2 for a mask and would turn integers into floats
-            fill_value = None
-        return create_level(
-            group,
-            level.path,
-            level.shape,
-            self.reduction.dtype,
-            chunks=level.chunks,
-            shards=level.shards,
-            compressors=self.compressors,
-            fill_value=fill_value,
-            dimension_names=self.coordinates[0].names,
-            attributes=self.source.attributes,
-            overwrite=overwrite,
-        )
 
 
 def prepare(
@@ -177,6 +179,18 @@ def prepare(
     planned = make_levels(opened.shape, factors, level_chunks, level_shards, paths)
     coordinates = tuple(base.at(level.cumulative, centre_moves=reduction.name != "stride") for level in planned)
 
+    if isinstance(compressors, str) and compressors == "auto":
+        compressors = default_compressors(dtype, zarr_format, labels=reduction.name == "mode")
+    fill_value = opened.fill_value if opened.fill_value is not None else np.zeros((), dtype=dtype)[()]
+    if zarr_format == 2 and layout == "datatree":
+        # xarray takes the fill value of zarr format 2 for a mask and would turn integers into floats
+        fill_value = None
+    stored = LevelFormat(zarr_format, dtype, compressors, fill_value, base.names, opened.attributes)
+    rehearsed = _rehearse(stored, planned)
+
+    # imported here, because dask takes longer to import than all the rest
+    from chunkpyramid.execute import active_machine
+
     machine = active_machine()
     plan = make_plan(
         Request(
@@ -184,16 +198,13 @@ def prepare(
             reduction=reduction,
             read_chunks=opened.read_chunks,
             writes_level_0=not in_place,
+            copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
             memory_limit=machine.memory // 2 if memory_limit is None else _bytes(memory_limit),
             threads=machine.threads,
             slots=machine.slots,
         )
     )
-    if isinstance(compressors, str) and compressors == "auto":
-        compressors = default_compressors(dtype, zarr_format, labels=reduction.name == "mode")
-    result = Prepared(opened, in_place, reduction, coordinates, plan, zarr_format, version, name, layout, compressors)
-    _rehearse(result)
-    return result
+    return Prepared(opened, in_place, reduction, coordinates, plan, stored, version, name, layout)
 
 
 def _refuse_clashes(coordinates: Coordinates, name: str) -> None:
@@ -225,20 +236,22 @@ def _refuse_uneven(source: Source, coordinates: Coordinates, factors: Sequence[S
             )
 
 
-def _rehearse(prepared: Prepared) -> None:
-    """Create all arrays in memory, so that whatever zarr refuses is refused before anything is written."""
-    group = empty_group(MemoryStore(), prepared.zarr_format)
+def _rehearse(stored: LevelFormat, levels: Sequence[Level]) -> Any:
+    """Create all arrays in memory, so that what zarr refuses is refused before anything is written; return level 0."""
+    group = empty_group(MemoryStore(), stored.zarr_format)
     try:
-        for level in prepared.plan.levels:
-            prepared.create_level(group, level)
+        first, *_ = [stored.create(group, level) for level in levels]
+        return first
     except (TypeError, ValueError, KeyError, NotImplementedError) as error:
         raise ArgumentError(
-            f"zarr refuses arrays with dtype={prepared.reduction.dtype}, chunks={level.chunks}, shards={level.shards}, "
-            f"compressors={prepared.compressors!r}: {error}"
+            f"zarr refuses arrays with dtype={stored.dtype}, chunks={levels[0].chunks}, shards={levels[0].shards}, "
+            f"compressors={stored.compressors!r}: {error}"
         ) from error
 
 
 def _bytes(memory_limit: int | str) -> int:
+    from dask.utils import parse_bytes
+
     try:
         nbytes = (
             parse_bytes(memory_limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from chunkpyramid.grid import Box, Shape
 __all__ = [
     "array_name",
     "consolidate",
+    "copying",
     "create_level",
     "default_compressors",
     "empty_group",
@@ -35,6 +37,7 @@ __all__ = [
     "path_id",
     "plain_path",
     "read_box",
+    "same_encoding",
     "store_id",
     "write_box",
     "write_only",
@@ -54,6 +57,46 @@ class WriteOnlyStore(WrapperStore[Any]):
         if key.rsplit("/", 1)[-1] in METADATA_FILES:
             return await super().get(key, prototype, byte_range)
         return None
+
+
+class CopyingStore(WrapperStore[Any]):
+    """A store that writes every chunk that is read to another array too, encoded as it is.
+
+    Level 0 comes about while its source is read: one read, no encoding.
+    """
+
+    def __init__(self, store: Any, source: zarr.Array[Any], target: zarr.Array[Any]):
+        super().__init__(store)
+        self.source = source
+        self.target = target
+
+    def _with_store(self, store: Any) -> CopyingStore:
+        return CopyingStore(store, self.source, self.target)
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        value = await super().get(key, prototype, byte_range)
+        name = key.removeprefix(f"{self.source.path}/" if self.source.path else "")
+        if value is not None and name not in METADATA_FILES:
+            index = tuple(int(number) for number in re.findall(r"\d+", name))
+            path = f"{self.target.path}/" if self.target.path else ""
+            await self.target.store.set(path + self.target.metadata.encode_chunk_key(index), value)
+        return value
+
+
+def copying(source: zarr.Array[Any], target: zarr.Array[Any]) -> zarr.Array[Any]:
+    """Return the source for reading whole chunks, which are copied to the target as they are read."""
+    store = CopyingStore(source.store, source, target)
+    return zarr.open_array(store, path=source.path, mode="r", zarr_format=source.metadata.zarr_format)
+
+
+def same_encoding(source: zarr.Array[Any], target: zarr.Array[Any]) -> bool:
+    """Whether the chunks of two arrays are the same boxes in the same bytes."""
+    if source.shards or target.shards or source.chunks != target.chunks:
+        return False
+    # chunks that are missing have to mean the same, too
+    keys = ("zarr_format", "data_type", "dtype", "order", "codecs", "compressor", "filters", "fill_value")
+    described = [array.metadata.to_dict() for array in (source, target)]
+    return all(described[0].get(key) == described[1].get(key) for key in keys)
 
 
 def write_only(array: zarr.Array[Any]) -> zarr.Array[Any]:
