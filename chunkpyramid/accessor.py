@@ -93,8 +93,8 @@ class PyramidAccessor:
         Returns
         -------
         xarray.DataTree
-            The groups "s0", "s1", ..., each with one variable (named as the DataArray, or "image") and the coordinates of its
-            level: the same values that `build` would write.
+            The groups "s0", "s1", ..., each with one variable (named as the DataArray, or "image") and the coordinates
+            of its level: the same values that `build` would write.
 
         Raises
         ------

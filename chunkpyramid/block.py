@@ -146,7 +146,7 @@ class BlockTask:
             box = box.fold(level.factor)
             units[level.index].put(box, rendered)
         if carry:
-            for name, field in reduction.to_carry(state).items():
+            for name, field in reduction.to_carry(state, self.levels[stage.last_level].footprint).items():
                 carry[name].put(box, field)
 
     def _source(self) -> zarr.Array[Any]:

@@ -136,8 +136,8 @@ def build_pyramid(
     method : {"auto", "mean", "mode", "min", "max", "stride"}
         "auto": mode for bool, int32/64, uint32/64 and OME label images, mean for everything else.
     factor : int, tuple, dict, list of tuples or "isotropic"
-        From each level to the next: an int for all spatial axes; one entry per axis (or per spatial axis); a dict by axis;
-        a list with one tuple per level; "isotropic" doubles the finest axis and those that come nearer to it.
+        From each level to the next: an int for all spatial axes; one entry per axis (or per spatial axis); a dict by
+        axis; a list with one tuple per level; "isotropic" doubles the finest axis and those that come nearer to it.
     levels : int, optional
         How many levels below level 0. Default: until a level fits in one chunk along every downsampled axis.
     sparse : bool
@@ -153,8 +153,8 @@ def build_pyramid(
     unit : str, sequence or dict by axis, optional
         Such as "nanometer". Default: from the source.
     chunks, shards : int or tuple, optional
-        Chunk and shard shapes of all levels, in voxels; an int counts for the spatial axes. Default: chunks of the source,
-        else cubes of at most 4 MiB; no shards.
+        Chunk and shard shapes of all levels, in voxels; an int counts for the spatial axes. Default: chunks of the
+        source, else cubes of at most 4 MiB; no shards.
     compressors : "auto", None or codecs
         As `zarr.create_array` takes them. "auto": blosc-zstd, shuffled if values have several bytes
         and are no labels.
@@ -167,8 +167,8 @@ def build_pyramid(
     layout : {"flat", "datatree"}
         Arrays "0", "1", ..., or groups "s0", "s1", ... with coordinates, which `xarray.open_datatree` opens.
     memory_limit : int or str, optional
-        Bytes, or a string such as "2 GiB", for the whole process (each worker). A NumPy source is not counted. Default: half of
-        what the process may use.
+        Bytes, or a string such as "2 GiB", for the whole process (each worker). A NumPy source is not counted.
+        Default: half of what the process may use.
     resume : bool
         Continue an unfinished build with the same plan, skipping the blocks that are done.
     overwrite : bool
@@ -255,7 +255,7 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
         prepared.fingerprint(),
         plan.stages,
         plan.levels,
-        lambda level: prepared.reduction.carry_dtypes(int(np.prod(level.cumulative, dtype=object))),
+        lambda level: prepared.reduction.carry_dtypes(level.footprint),
     )
     return group, journal
 
@@ -284,14 +284,15 @@ def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:
         taken = [level.path for level in prepared.plan.levels[1:] if level.path in group]
         if taken:
             raise TargetExistsError(
-                f"the group of the source, {group}, has {taken} already: pass overwrite=True to replace them, or give target="
+                f"the group of the source, {group}, has {taken} already: pass overwrite=True to replace them, "
+                "or give target="
             )
         return
     members = entries(group)
     if members or group.attrs.asdict():
         raise TargetExistsError(
-            f"{where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to replace it, or choose "
-            "another target"
+            f"{where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to replace it, "
+            "or choose another target"
         )
     if group.metadata.zarr_format != prepared.format.zarr_format:
         raise TargetExistsError(

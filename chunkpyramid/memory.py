@@ -1,4 +1,4 @@
-"""How much memory a process may use, and how much the parts of a build take. Linux tells the first, measurement the rest."""
+"""How much memory a process may use, which the system tells, and what a build takes, which measurement tells."""
 
 from __future__ import annotations
 

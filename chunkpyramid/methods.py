@@ -331,11 +331,14 @@ class Mean(Reduction):
         own = footprint_of(state.weights)
         dtypes = self.carry_dtypes(own if footprint is None else max(footprint, own))
         values, counts = state.values, state.counts
+        wide = "sum_low" in dtypes
+        sum_dtype = (INT128 if self._kind == "i" else UINT128) if wide else dtypes["sum"]
         if self.sparse and counts is None:
             # Level 0 itself: a fold by 1 counts it.
-            wider = UINT128 if self._kind == "u" else INT128
-            dtype = wider if "sum_low" in dtypes else dtypes["sum"]
-            values, counts = self._count_foreground(values, dtype)
+            values, counts = self._count_foreground(values, sum_dtype)
+        elif wide and values.dtype.names is None:
+            # Pieces at an edge can have footprints so small that their sums are narrower.
+            values = _widened(values, sum_dtype)
         fields = {}
         for name, dtype in dtypes.items():
             source = values if name.startswith("sum") else counts

@@ -39,13 +39,17 @@ __all__ = ["Level", "Output", "PyramidPlan", "Request", "Stage", "make_levels", 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level of the pyramid: ``factor`` leads to it from the level before, ``cumulative`` from level 0."""
+    """One level of the pyramid: ``factor`` leads to it from the level before, ``cumulative`` from level 0.
+
+    ``footprint`` is the largest number of level-0 voxels under one voxel of the level.
+    """
 
     index: int
     path: str
     shape: Shape
     factor: Shape
     cumulative: Shape
+    footprint: int
     chunks: Shape
     shards: Shape | None
 
@@ -172,7 +176,9 @@ def make_levels(
     """Return the levels of a pyramid, level 0 first; ``paths`` names their arrays."""
     cumulative = cumulative_factors(factors, len(shape))
     return tuple(
-        Level(index, path, ceil_shape(shape, total), tuple(factor), total, chunks, shards)
+        Level(
+            index, path, ceil_shape(shape, total), tuple(factor), total, math.prod(inside(total, shape)), chunks, shards
+        )
         for index, (path, factor, total) in enumerate(
             zip(paths, [(1,) * len(shape), *factors], cumulative, strict=True)
         )
@@ -283,7 +289,7 @@ def _stored_itemsize(request: Request, level: Level) -> int:
     """Bytes per voxel that a stage reads from ``level``: those of its carry, or of the level itself."""
     if level.index == 0:
         return request.reduction.dtype.itemsize
-    carried = request.reduction.carry_dtypes(math.prod(level.cumulative))
+    carried = request.reduction.carry_dtypes(level.footprint)
     return sum(dtype.itemsize for dtype in carried.values()) or request.reduction.dtype.itemsize
 
 
@@ -364,7 +370,7 @@ def _task_memory(
     states = buffers = encoded = decoded = 0
     for output in outputs:
         if not output.is_carry and any(f > 1 for f in output.factor):
-            footprint = math.prod(request.levels[output.level].cumulative)
+            footprint = request.levels[output.level].footprint
             voxels = math.prod(ceil_shape(held, output.factor))
             states += voxels * (request.reduction.state_itemsize(footprint) + output.itemsize)
         if output.copied:

@@ -231,8 +231,8 @@ def _refuse_uneven(source: Source, coordinates: Coordinates, factors: Sequence[S
         downsampled = any(factor[axis] > 1 for factor in factors)
         if downsampled and voxel_size is None and values is not None and regular_step(values.values) is None:
             raise ArgumentError(
-                f"the coordinate {name!r} is not evenly spaced, so the axis has no voxel size: give voxel_size=, drop the "
-                f"coordinate with source.drop_vars({name!r}), or leave the axis as it is with a factor of 1"
+                f"the coordinate {name!r} is not evenly spaced, so the axis has no voxel size: give voxel_size=, drop "
+                f"the coordinate with source.drop_vars({name!r}), or leave the axis as it is with a factor of 1"
             )
 
 

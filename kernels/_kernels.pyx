@@ -37,7 +37,7 @@ cdef extern from "kernels.hpp" namespace "chunkpyramid" nogil:
         int64_t weight
     struct Job:
         int axes
-        Axis axis[65]
+        Axis axis[66]
         char* data[5]
         Py_ssize_t itemsize[5]
         Py_ssize_t sum_itemsize

@@ -11,6 +11,11 @@ namespace {
 
 // Output elements handled at one time along a row: their sums stay in the first-level cache until they are rounded.
 constexpr Index TILE = 2048;
+constexpr Index CACHE_LINE=64;
+#ifndef PREFETCH_ROWS
+#define PREFETCH_ROWS 8
+#endif
+constexpr Index PREFETCH_BYTES = 1 << 16;
 
 bool unweighted_fold(const Axis& axis) { return axis.factor == 1 && axis.weights == nullptr; }
 
@@ -48,25 +53,15 @@ void simplify(Job& job) {
         }
         job.axis[kept++] = axis;
     }
-    if (kept == 0) {
-        Axis axis = {};
-        axis.size = axis.out_size = axis.factor = axis.weight = 1;
-        job.axis[kept++] = axis;
+    // A row and the axis of its neighbours always exist; the latter takes the weights of the axes left out.
+    const int added = kept == 0 ? 2 : 1;
+    std::copy_backward(job.axis, job.axis + kept, job.axis + kept + added);
+    for (int i = 0; i < added; ++i) {
+        job.axis[i] = {};
+        job.axis[i].size = job.axis[i].out_size = job.axis[i].factor = job.axis[i].weight = 1;
     }
-    job.axes = kept;
-    job.axis[kept - 1].weight *= scalar_weight;
-    if (job.axis[kept - 1].weights) {
-        // The scalar has no place beside a weight per element: give it an axis of its own.
-        job.axis[kept - 1].weight = 1;
-        if (scalar_weight != 1) {
-            std::copy_backward(job.axis, job.axis + kept, job.axis + kept + 1);
-            Axis axis = {};
-            axis.size = axis.out_size = axis.factor = 1;
-            axis.weight = scalar_weight;
-            job.axis[0] = axis;
-            job.axes = kept + 1;
-        }
-    }
+    job.axis[0].weight = scalar_weight;
+    job.axes = kept + added;
 }
 
 bool has_unit_stride(const Job& job) {
@@ -78,44 +73,28 @@ bool has_unit_stride(const Job& job) {
     return true;
 }
 
-struct Run {  // output elements of one weight along the row
-    Index begin, end;
-    std::int64_t weight;
-};
-
+// The outermost axes form lines of rows: rows of a line are neighbours along the last axis but one.
 class Walk {
   public:
-    explicit Walk(const Job& job) : job_(job), row_axis_(job.axis[job.axes - 1]), outer_(job.axes - 1) {
-        Index rows = 1;
-        int halved = 0;
-        int other = 0;
-        for (int i = 0; i < job.axes; ++i) {
-            if (i < outer_) rows *= job.axis[i].factor;
-            halved += job.axis[i].factor == 2;
-            other += job.axis[i].factor > 2;
-        }
-        two_by_two_ = halved == 2 && other == 0;
+    explicit Walk(const Job& job)
+        : job_(job), row_axis_(job.axis[job.axes - 1]), line_axis_(job.axis[job.axes - 2]), outer_(job.axes - 2) {
+        Index rows = line_axis_.factor;
+        for (int i = 0; i < outer_; ++i) rows *= job.axis[i].factor;
         value_offsets_.reserve(rows);
         count_offsets_.reserve(rows);
         pointers_.resize(rows);
         if (job.replicate) scratch_.resize(rows * row_axis_.factor * COUNTING_BYTES);
-        if (job.render) {
-            sums_.resize(TILE * 16);
-            counts_.resize(TILE * 16);
-            for (Index x = 0; x < row_axis_.out_size;) {
-                const std::int64_t weight = row_axis_.weights ? row_axis_.weights[x] : row_axis_.weight;
-                Index end = row_axis_.weights ? x + 1 : row_axis_.out_size;
-                while (end < row_axis_.out_size && row_axis_.weights[end] == weight) ++end;
-                runs_.push_back({x, end, weight});
-                x = end;
-            }
-        }
+        if (job.render) find_runs();
+        if (job.render && !job.data[OUT_VALUES]) sums_.resize(TILE * job.sum_itemsize);
+        if (job.sparse && !job.data[OUT_COUNTS]) counts_.resize(TILE * job.sum_itemsize);
+        rows_ = {pointers_.data(), 0, 0, row_axis_.factor, job.reversed, is_two_by_two(job), job.background,
+                 scratch_.data()};
     }
 
-    void all_rows() {
-        Index position[MAX_AXES + 1] = {};
+    void all_lines() {
+        Index position[MAX_AXES] = {};
         for (;;) {
-            one_row(position);
+            one_line(position);
             int i = outer_ - 1;
             for (; i >= 0; --i) {
                 if (++position[i] < job_.axis[i].out_size) break;
@@ -126,23 +105,39 @@ class Walk {
     }
 
   private:
-    // Offsets of the input rows under an output row, in scan order. They change only from the interior to an edge.
-    void find_rows(const Index* position) {
-        Index available[MAX_AXES + 1];
-        bool changed = value_offsets_.empty();
-        for (int i = 0; i < outer_; ++i) {
-            const Axis& axis = job_.axis[i];
-            available[i] = std::min(axis.factor, axis.size - position[i] * axis.factor);
-            changed |= available[i] != available_[i];
+    struct Run {  // output elements of one weight along a row
+        Index begin, end;
+        std::int64_t weight;
+    };
+
+    static bool is_two_by_two(const Job& job) {
+        int halved = 0;
+        for (int i = 0; i < job.axes; ++i) {
+            if (job.axis[i].factor > 2) return false;
+            halved += job.axis[i].factor == 2;
         }
-        if (!changed) return;
-        std::copy(available, available + outer_, available_);
+        return halved == 2;
+    }
+
+    void find_runs() {
+        for (Index x = 0; x < row_axis_.out_size;) {
+            const std::int64_t weight = row_axis_.weights ? row_axis_.weights[x] : row_axis_.weight;
+            Index end = row_axis_.weights ? x + 1 : row_axis_.out_size;
+            while (end < row_axis_.out_size && row_axis_.weights[end] == weight) ++end;
+            runs_.push_back({x, end, weight});
+            x = end;
+        }
+    }
+
+    // Offsets of the input rows under an output row, in scan order. `available`: sizes inside the array.
+    void find_rows(const Index* available) {
         value_offsets_.clear();
         count_offsets_.clear();
-        Index inside[MAX_AXES + 1] = {};
+        const int axes = outer_ + 1;
+        Index inside[MAX_AXES + 2] = {};
         for (;;) {
             Index value_offset = 0, count_offset = 0;
-            for (int i = 0; i < outer_; ++i) {
+            for (int i = 0; i < axes; ++i) {
                 const Index index = std::min(inside[i], available[i] - 1);
                 value_offset += index * job_.axis[i].strides[VALUES];
                 count_offset += index * job_.axis[i].strides[COUNTS];
@@ -150,88 +145,98 @@ class Walk {
             value_offsets_.push_back(value_offset);
             count_offsets_.push_back(count_offset);
             int step = 0;
-            for (; step < outer_; ++step) {
-                const int i = job_.reversed ? step : outer_ - 1 - step;
+            for (; step < axes; ++step) {
+                const int i = job_.reversed ? step : axes - 1 - step;
                 if (++inside[i] < (job_.replicate ? job_.axis[i].factor : available[i])) break;
                 inside[i] = 0;
             }
-            if (step == outer_) return;
+            if (step == axes) return;
         }
     }
 
-    char* output(Role role, const Index* position) const {
-        char* data = job_.data[role];
-        if (data) {
-            for (int i = 0; i < outer_; ++i) data += position[i] * job_.axis[i].strides[role];
-        }
-        return data;
-    }
-    const char* input(Role role, const Index* position) const {
-        const char* data = job_.data[role];
-        if (data) {
-            for (int i = 0; i < outer_; ++i) {
-                data += position[i] * job_.axis[i].factor * job_.axis[i].strides[role];
+    void one_line(const Index* position) {
+        Index available[MAX_AXES + 2];
+        char* data[ROLES];
+        Index steps[ROLES];
+        std::int64_t outer_weight = 1;
+        for (int role = 0; role < ROLES; ++role) {
+            const bool input = role == VALUES || role == COUNTS;
+            data[role] = job_.data[role];
+            for (int i = 0; data[role] && i < outer_; ++i) {
+                data[role] += position[i] * job_.axis[i].strides[role] * (input ? job_.axis[i].factor : 1);
             }
+            steps[role] = data[role] ? line_axis_.strides[role] * (input ? line_axis_.factor : 1) : 0;
         }
-        return data;
-    }
-
-    Rows rows_at(const char* base, const std::vector<Index>& offsets, Index first_column, Index itemsize) {
-        const Index count = Index(offsets.size());
-        base += first_column * itemsize;
-        for (Index i = 0; i < count; ++i) pointers_[i] = base + offsets[i];
-        const Index columns = std::min(TILE * row_axis_.factor, row_axis_.size - first_column);
-        return {pointers_.data(), count, columns, row_axis_.factor, job_.reversed, two_by_two_,
-                job_.background, scratch_.data()};
-    }
-
-    void one_row(const Index* position) {
-        find_rows(position);
-        const char* const values = input(VALUES, position);
-        const char* const counts = input(COUNTS, position);
-        char* const out_values = output(OUT_VALUES, position);
-        char* const out_counts = output(OUT_COUNTS, position);
-        char* const rendered = output(RENDERED, position);
-        std::int64_t weight = 1;
         for (int i = 0; i < outer_; ++i) {
             const Axis& axis = job_.axis[i];
-            weight *= axis.weights ? axis.weights[position[i]] : axis.weight;
+            available[i] = std::min(axis.factor, axis.size - position[i] * axis.factor);
+            outer_weight *= axis.weights ? axis.weights[position[i]] : axis.weight;
         }
+        const Index whole = line_axis_.size / line_axis_.factor;
+        for (Index y = 0; y < line_axis_.out_size; ++y) {
+            if (y == 0 || y == whole) {
+                available[outer_] = y < whole ? line_axis_.factor : line_axis_.size - y * line_axis_.factor;
+                find_rows(available);
+            }
+            if (y + PREFETCH_ROWS < line_axis_.out_size) fetch_ahead(data[VALUES] + PREFETCH_ROWS * steps[VALUES]);
+            one_row(data, outer_weight * (line_axis_.weights ? line_axis_.weights[y] : line_axis_.weight));
+            for (int role = 0; role < ROLES; ++role) data[role] += steps[role];
+        }
+    }
+
+    void fetch_ahead(const char* base) const {
+        const Index length = std::min(row_axis_.size * job_.itemsize[VALUES], PREFETCH_BYTES);
+        for (const Index offset : value_offsets_) {
+            for (Index at = 0; at < length; at += CACHE_LINE) __builtin_prefetch(base + offset + at);
+        }
+    }
+
+    const Rows& rows_at(const char* base, const std::vector<Index>& offsets, Index columns) {
+        rows_.count = Index(offsets.size());
+        rows_.columns = columns;
+        for (Index i = 0; i < rows_.count; ++i) pointers_[i] = base + offsets[i];
+        return rows_;
+    }
+
+    void one_row(char* const* data, std::int64_t weight) {
         std::size_t run = 0;
         for (Index begin = 0; begin < row_axis_.out_size; begin += TILE) {
             const Index end = std::min(begin + TILE, row_axis_.out_size);
             const Index column = begin * row_axis_.factor;
-            const char* sums = values + column * job_.itemsize[VALUES];
-            const char* sum_counts = counts ? counts + column * job_.itemsize[COUNTS] : nullptr;
+            const char* sums = data[VALUES] + column * job_.itemsize[VALUES];
+            const char* counts = data[COUNTS] ? data[COUNTS] + column * job_.itemsize[COUNTS] : nullptr;
             if (job_.fold) {
-                char* const to = out_values ? out_values + begin * job_.itemsize[OUT_VALUES] : sums_.data();
-                char* const to_counts = out_counts ? out_counts + begin * job_.itemsize[OUT_COUNTS] : counts_.data();
-                job_.fold(rows_at(values, value_offsets_, column, job_.itemsize[VALUES]), to, to_counts);
-                if (counts) {
-                    job_.fold(rows_at(counts, count_offsets_, column, job_.itemsize[COUNTS]), to_counts, nullptr);
-                }
+                const Index columns = std::min(TILE * row_axis_.factor, row_axis_.size - column);
+                char* const to = data[OUT_VALUES] ? data[OUT_VALUES] + begin * job_.itemsize[OUT_VALUES] : sums_.data();
+                char* const to_counts =
+                    data[OUT_COUNTS] ? data[OUT_COUNTS] + begin * job_.itemsize[OUT_COUNTS] : counts_.data();
+                job_.fold(rows_at(sums, value_offsets_, columns), to, to_counts);
+                if (counts) job_.fold(rows_at(counts, count_offsets_, columns), to_counts, nullptr);
                 sums = to;
-                sum_counts = to_counts;
+                counts = to_counts;
             }
-            if (!job_.render) continue;
-            for (; run < runs_.size() && runs_[run].begin < end; ++run) {
-                const Index from = std::max(runs_[run].begin, begin);
-                const Index to = std::min(runs_[run].end, end);
-                const Index skipped = from - begin;
-                job_.render({weight * runs_[run].weight, job_.truncate, job_.background},
-                            sums + skipped * job_.sum_itemsize,
-                            job_.sparse ? sum_counts + skipped * job_.sum_itemsize : nullptr,
-                            to - from, rendered + from * job_.itemsize[RENDERED]);
-                if (runs_[run].end > end) break;
-            }
+            if (job_.render) run = render(run, begin, end, weight, sums, job_.sparse ? counts : nullptr, data[RENDERED]);
         }
+    }
+
+    std::size_t render(std::size_t run, Index begin, Index end, std::int64_t weight, const char* sums,
+                       const char* counts, char* out) const {
+        for (; run < runs_.size() && runs_[run].begin < end; ++run) {
+            const Index from = std::max(runs_[run].begin, begin);
+            const Index to = std::min(runs_[run].end, end);
+            const Index skipped = (from - begin) * job_.sum_itemsize;
+            job_.render({weight * runs_[run].weight, job_.truncate, job_.background}, sums + skipped,
+                        counts ? counts + skipped : nullptr, to - from, out + from * job_.itemsize[RENDERED]);
+            if (runs_[run].end > end) break;
+        }
+        return run;
     }
 
     const Job& job_;
     const Axis& row_axis_;
+    const Axis& line_axis_;
     const int outer_;
-    bool two_by_two_;
-    Index available_[MAX_AXES + 1] = {};
+    Rows rows_;
     std::vector<Index> value_offsets_, count_offsets_;
     std::vector<const char*> pointers_;
     std::vector<char> scratch_, sums_, counts_;
@@ -244,7 +249,7 @@ Outcome run(Job& job) noexcept {
     try {
         simplify(job);
         if (!has_unit_stride(job)) return NOT_UNIT_STRIDE;
-        Walk(job).all_rows();
+        Walk(job).all_lines();
         return DONE;
     } catch (const std::bad_alloc&) {
         return NO_MEMORY;

@@ -74,7 +74,7 @@ struct Axis {
 // (data not null).
 struct Job {
     int axes;
-    Axis axis[MAX_AXES + 1];
+    Axis axis[MAX_AXES + 2];
     char* data[ROLES];
     Index itemsize[ROLES];
     Index sum_itemsize;

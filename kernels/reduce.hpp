@@ -103,7 +103,8 @@ INLINE bool not_above(Half a, Half b) { return to_float(a) <= to_float(b); }
 template <class T> struct Background {
     T value;
     bool nan;
-    explicit Background(const char* data) : value(load<T>(data, 0)), nan(is_nan(value)) {}
+    explicit Background(T from) : value(from), nan(is_nan(from)) {}
+    explicit Background(const char* data) : Background(load<T>(data, 0)) {}
     inline __attribute__((always_inline)) bool matches(T other) const {
         if constexpr (is_floating<T>) return same(value, other) | (nan & is_nan(other));
         return same(value, other);
@@ -212,20 +213,26 @@ template <class In, class Out> void sum(const Rows& row, char* values, char*) {
 template <class In, int ROWS, int FACTOR, bool REVERSED>
 INLINE void add_foreground(const Rows& row, Index full, char* __restrict values, char* __restrict counts) {
     using Out = typename Traits<In>::Wider;
-    const Background<In> background(row.background);
+    // Elements are compared and counted in their own width: vectors need no conversions in between. Only halves
+    // have no arithmetic.
+    using Element = typename Choose<Same<In, Half>::value, Out, In>::Type;
+    const Background<In> given(row.background);
+    const Background<Element> background(Element(widen(given.value)));
     const Pointers<ROWS> from(row);
     INDEPENDENT for (Index x = 0; x < full; ++x) {
         In voxels[ROWS * FACTOR];
         gather<In, ROWS, FACTOR, REVERSED>(from.rows, x, voxels);
         Out sum = 0;
-        Out count = 0;
+        Element count = 0;
         UNROLLED for (int i = 0; i < ROWS * FACTOR; ++i) {
-            const bool counted = !background.matches(voxels[i]);
-            sum = Out(sum + (counted ? Out(widen(voxels[i])) : Out(0)));
-            count = Out(count + Out(counted));
+            const Element voxel = Element(widen(voxels[i]));
+            const bool empty = background.matches(voxel);
+            const Element foreground = empty ? Element(0) : voxel;
+            sum = Out(sum + Out(foreground));
+            count = Element(count + (empty ? Element(0) : Element(1)));
         }
         store(values, x, sum);
-        store(counts, x, count);
+        store(counts, x, Out(count));
     }
 }
 

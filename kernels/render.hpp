@@ -50,15 +50,15 @@ template <class Sum, class T, class Real, bool TRUNCATE> INLINE T divide_real(Su
 
 template <class Sum, class T, bool TRUNCATE, bool SPARSE>
 INLINE void divide(const Divisor& by, const char* sums, const char* counts, Index length, char* __restrict out) {
-    const T background = load<T>(by.background, 0);
+    const Sum background = Sum(widen(load<T>(by.background, 0)));
     const Sum divisor = Sum(by.divisor);
     const auto each = [=](auto quotient) {
         INDEPENDENT for (Index x = 0; x < length; ++x) {
             const Sum sum = load<Sum>(sums, x);
             if constexpr (SPARSE) {
                 const Sum count = load<Sum>(counts, x);
-                const T mean = quotient(sum, Sum(count == 0 ? Sum(1) : count));
-                store(out, x, count == 0 ? background : mean);
+                const bool empty = count == 0;
+                store(out, x, quotient(empty ? background : sum, empty ? Sum(1) : count));
             } else {
                 store(out, x, quotient(sum, divisor));
             }
