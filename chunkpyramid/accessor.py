@@ -139,6 +139,8 @@ class PyramidAccessor:
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
         name = self._array.name
         usable = isinstance(name, str) and name not in self._array.dims and "/" not in name
+        if self._array.chunks is not None and name == self._array.data.name:
+            usable = False  # xarray takes over the name of the graph, which tells nobody anything
         return {"name": name if usable else "image", **options}
 
     def _without_other_coordinates(self) -> xr.DataArray:

@@ -386,7 +386,8 @@ def _write_coordinates(prepared: Prepared, group: zarr.Group) -> None:
         variables = dimension_coordinates(coordinates, level.shape)
         for axis, dim in enumerate(coordinates.names):
             if level.cumulative[axis] == 1 and dim in kept:
-                variables[dim] = kept[dim]
+                # fixed-length strings have no specification in zarr format 3, those of variable length have one
+                variables[dim] = kept[dim].astype(object) if kept[dim].dtype.kind == "U" else kept[dim]
         path = "/".join(filter(None, [group.path, level.path.rpartition("/")[0]]))
         xr.Dataset(coords=variables).to_zarr(
             group.store, group=path, mode="a", zarr_format=prepared.format.zarr_format, consolidated=False

@@ -167,7 +167,7 @@ def _per_axis(coordinates: Coordinates, value: Any, argument: str, default: Sequ
     if value is None:
         return list(default)
     if isinstance(value, Mapping):
-        unknown = sorted(set(value) - set(names))
+        unknown = sorted(set(value) - set(names), key=str)
         if unknown:
             raise ArgumentError(f"{argument} names the axes {unknown}, but the axes are {list(names)}")
         return [value.get(name, old) for name, old in zip(names, default, strict=True)]

@@ -88,7 +88,7 @@ def resolve_factors(
 def one_factor(factor: int | Sequence[int] | Mapping[str, int], axes: Sequence[str], spatial: Sequence[bool]) -> Shape:
     """Return one factor as a tuple per axis; an int counts for the spatial axes, a dict for those it names."""
     if isinstance(factor, Mapping):
-        unknown = sorted(set(factor) - set(axes))
+        unknown = sorted(set(factor) - set(axes), key=str)
         if unknown:
             raise ArgumentError(f"factor names the axes {unknown}, but the axes are {list(axes)}")
         return tuple(whole_number(factor.get(axis, 1), f"factor of axis {axis!r}", least=1) for axis in axes)

@@ -410,7 +410,9 @@ def resolve_method(
 ) -> Reduction:
     """Look up the reduction of this name (not "auto") for a dtype."""
     if not isinstance(name, str) or name not in _REDUCTIONS:
-        raise ArgumentError(f"method: {name!r} was given, the methods are {', '.join(METHODS)}")
+        raise ArgumentError(f"method: {name!r} was given, the methods are auto, {', '.join(METHODS)}")
+    if not isinstance(sparse, bool | np.bool_):
+        raise ArgumentError(f"sparse must be True or False, but {sparse!r} was given")
     reduction = _REDUCTIONS[name]
     try:
         native = np.dtype(dtype).newbyteorder("=")
