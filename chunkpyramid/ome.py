@@ -75,13 +75,13 @@ def read_multiscale(attributes: Mapping[str, Any]) -> Multiscale | None:
     from yaozarrs import v04, v05
 
     ome = attributes.get("ome", attributes)
-    if not isinstance(ome, Mapping) or not ome.get("multiscales"):
+    if not isinstance(ome, Mapping) or not isinstance(ome.get("multiscales"), list) or not ome["multiscales"]:
         return None
     image_type: Any = v05.Image if "ome" in attributes else v04.Image
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = image_type.model_validate(dict(ome))
+            image = image_type.model_validate(_bare(ome, ome["multiscales"][0]))
     except ValidationError as error:
         raise ArgumentError(f"the group's OME-Zarr metadata is malformed: {error}") from error
     multiscale = image.multiscales[0]
@@ -159,8 +159,13 @@ def with_multiscale(
     with warnings.catch_warnings():
         # the models warn of units that OME-Zarr only advises against, such as degrees
         warnings.simplefilter("ignore")
-        models.Image.model_validate(content)
+        models.Image.model_validate(_bare(content, description))
     return {**attributes, "ome": content} if version == "0.5" else content
+
+
+def _bare(ome: Mapping[str, Any], multiscale: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of one multiscale alone: what others wrote beside it is theirs to get right."""
+    return {"multiscales": [multiscale]} | ({"version": ome["version"]} if "version" in ome else {})
 
 
 def only_level_0(attributes: Mapping[str, Any]) -> dict[str, Any]:
