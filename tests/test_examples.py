@@ -1,0 +1,78 @@
+"""The examples in docstrings and in examples/ run and show what they say."""
+
+from __future__ import annotations
+
+import doctest
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import chunkpyramid as cp
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+FUNCTIONS = [name for name in cp.__all__ if inspect.isfunction(getattr(cp, name))]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_example_script(path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", str(path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_there_are_examples() -> None:
+    assert {path.stem for path in EXAMPLES} >= {"image", "labels", "grid"}
+
+
+def public_objects() -> Iterator[tuple[str, Any]]:
+    for name in FUNCTIONS:
+        yield name, getattr(cp, name)
+    for name, method in vars(cp.PyramidAccessor).items():
+        if not name.startswith("_"):
+            yield f"pyramid.{name}", method
+
+
+@pytest.mark.parametrize("name", dict(public_objects()))
+def test_examples_of_docstrings(name: str) -> None:
+    thing = dict(public_objects())[name]
+    finder = doctest.DocTestFinder(recurse=False)
+    (test,) = finder.find(thing, name, module=inspect.getmodule(thing))
+    if name != "pyramid.plan":
+        assert test.examples, f"{name} has no example"
+    result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", cp.__all__)
+def test_all_that_is_public_has_a_docstring(name: str) -> None:
+    assert isinstance(getattr(cp, name), str) or inspect.getdoc(getattr(cp, name))
+
+
+def test_plan_and_build_take_the_same_arguments() -> None:
+    plan, build = inspect.signature(cp.plan_pyramid), inspect.signature(cp.build_pyramid)
+    assert plan.parameters == build.parameters
+
+
+def test_every_argument_of_build_is_documented() -> None:
+    documentation = inspect.getdoc(cp.build_pyramid) or ""
+    parameters = documentation[documentation.index("Parameters\n") : documentation.index("Returns\n")]
+    named = {
+        word.strip() for line in parameters.splitlines() if " : " in line for word in line.split(" : ")[0].split(",")
+    }
+    assert named == set(inspect.signature(cp.build_pyramid).parameters)
+
+
+def test_print_of_a_plan_tells_its_numbers() -> None:
+    plan = cp.plan_pyramid(np.zeros((64, 64), np.uint8), chunks=16, levels=2, memory_limit="1 GiB")
+    text = str(plan)
+    for part in ("64 x 64", "32 x 32", "16 x 16", "mean", "uint8", "promised", "limit of 1.00 GiB"):
+        assert part in text
