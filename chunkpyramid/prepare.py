@@ -82,7 +82,8 @@ class Prepared:
         return ome.Multiscale(
             paths=tuple(level.path for level in self.plan.levels),
             coordinates=self.coordinates,
-            name=self.name,
+            # an image that has a name keeps it, unless it is given another; a variable's name is its path
+            name=self.source.name or self.name if (self.name, self.layout) == ("image", "flat") else self.name,
             method=reduction.name,
             parameters=parameters,
             kept=self.source.kept,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,10 +72,14 @@ class Pyramid:
     def to_datatree(self) -> xr.DataTree:
         """Return the levels as an `xarray.DataTree` with the groups "s0", "s1", ..., lazily.
 
-        Each group holds one variable, named as the pyramid, with the coordinates of its level.
+        Each group holds one variable with the coordinates of its level: those that are stored beside it in the layout
+        "datatree", else those that scale and translation tell, and the pyramid's name.
         """
         import xarray as xr
 
+        if re.fullmatch(r"s0/[^/]+", self.multiscale.paths[0]):
+            store: Any = self.group.store
+            return xr.open_datatree(store, group=f"/{self.group.path}", engine="zarr", chunks={})
         name = self.name or "image"
         if name in self.axes:
             name = "image"

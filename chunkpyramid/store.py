@@ -46,7 +46,18 @@ __all__ = [
 METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
 
-class WriteOnlyStore(WrapperStore[Any]):
+def is_metadata(key: str) -> bool:
+    return key.rsplit("/", 1)[-1] in METADATA_FILES
+
+
+class InterceptingStore(WrapperStore[Any]):
+    """A store that changes what `get` does, and so lets zarr read through nothing else."""
+
+    # newer versions of zarr read from some stores by other methods, which wrappers hand on to the wrapped store
+    _supports_sync_io = False
+
+
+class WriteOnlyStore(InterceptingStore):
     """A store that shows no chunk: what is written replaces what was there, and is never read back.
 
     zarr reads a shard before it writes it, even if all of it is replaced. A write unit has one writer that writes
@@ -54,12 +65,10 @@ class WriteOnlyStore(WrapperStore[Any]):
     """
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        if key.rsplit("/", 1)[-1] in METADATA_FILES:
-            return await super().get(key, prototype, byte_range)
-        return None
+        return await super().get(key, prototype, byte_range) if is_metadata(key) else None
 
 
-class CopyingStore(WrapperStore[Any]):
+class CopyingStore(InterceptingStore):
     """A store that writes every chunk that is read to another array too, encoded as it is.
 
     Level 0 comes about while its source is read: one read, no encoding.
@@ -76,7 +85,7 @@ class CopyingStore(WrapperStore[Any]):
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         value = await super().get(key, prototype, byte_range)
         name = key.removeprefix(f"{self.source.path}/" if self.source.path else "")
-        if value is not None and name not in METADATA_FILES:
+        if value is not None and not is_metadata(key):
             index = tuple(int(number) for number in re.findall(r"\d+", name))
             path = f"{self.target.path}/" if self.target.path else ""
             await self.target.store.set(path + self.target.metadata.encode_chunk_key(index), value)
