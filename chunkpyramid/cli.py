@@ -153,7 +153,7 @@ def plan(src: str, dst: str | None, in_place: bool, **options: Any) -> None:
     from chunkpyramid.build import plan_pyramid
 
     # a plan needs no target, but one that is not the source's own group
-    target = dst if dst is not None or in_place else "new.zarr"
+    target = _target(dst or ("new.zarr" if not in_place else None), in_place)
     click.echo(str(plan_pyramid(src, target, **options)))
 
 
@@ -195,5 +195,5 @@ def main() -> None:
     try:
         cli(standalone_mode=True)
     except ChunkPyramidError as error:
-        click.echo(f"chunkpyramid: {error}", err=True)
+        click.echo(f"chunkpyramid: {' '.join(str(error).split())}", err=True)
         sys.exit(1)
