@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import numbers
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,6 @@ from chunkpyramid.errors import ArgumentError
 __all__ = ["Axis", "Coordinates", "axis_type", "canonical_unit", "named_axes", "with_arguments"]
 
 DEFAULT_AXES = "tczyx"
-LARGEST = sys.float_info.max
 TIME_NAMES = {"t", "time"}
 CHANNEL_NAMES = {"c", "channel", "channels", "band"}
 
@@ -158,7 +157,11 @@ def with_arguments(
 
 def _check_number(value: Any, argument: str) -> None:
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not abs(value) <= LARGEST:
+    try:
+        finite = is_number and math.isfinite(float(value))
+    except OverflowError:
+        finite = False
+    if not finite:
         raise ArgumentError(f"{argument} must be finite numbers, but {value!r} was given")
 
 
