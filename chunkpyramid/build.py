@@ -321,7 +321,7 @@ def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Prog
 
     plan = prepared.plan
     with _callback(progress) as callback:
-        finished = 0
+        finished = ran = 0
 
         def report(blocks: int) -> None:
             nonlocal finished
@@ -336,6 +336,9 @@ def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Prog
             lazy = None if stage.index > 0 or prepared.source.is_zarr else prepared.source.array
             logger.info("stage %d: %d of %d blocks to do", stage.index, np.count_nonzero(~done), done.size)
             run_stage(task, lazy, done, plan.threads, report)
+            # a graph of one block is run under another name, and then it reports nothing
+            ran += stage.tasks
+            report(ran - finished)
 
 
 def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage) -> BlockTask:

@@ -274,6 +274,8 @@ def _levels(
 
 
 def _as_array(array: npt.ArrayLike) -> Array:
+    if isinstance(array, np.ma.MaskedArray):
+        raise ArgumentError("array: it is a masked array, and levels have no masks: give array.filled(...) instead")
     try:
         voxels = np.asarray(array)
     except (TypeError, ValueError) as error:
