@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class WriteUnits:
             if unit.start in self.open:
                 _, buffer, missing = self.open.pop(unit.start)
             else:
-                buffer, missing = np.empty(unit.shape, dtype=values.dtype), unit.size
+                buffer, missing = np.empty(unit.shape, dtype=self.array.dtype), unit.size
             buffer[part.relative_to(unit.start).slices] = values[part.relative_to(box.start).slices]
             missing -= part.size
             if missing:
