@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
-from chunkpyramid.grid import Box, Shape, ceil_div, ceil_shape, nested_order, tile
+import numpy as np
+import numpy.typing as npt
+
+from chunkpyramid.grid import Box, Shape, ceil_div, ceil_shape, nested_order
 
 __all__ = ["clip_to_extent", "grow_block", "grow_piece", "inside", "is_direct", "open_units", "read_amplification"]
 
@@ -17,6 +21,9 @@ PIECE_BYTES = 32 * 2**20
 BLOCK_BYTES = 64 * 2**20
 BLOCKS_PER_SLOT = 8
 MOST_BLOCKS = 1_000_000
+
+# Walks of more pieces or write units than this are not followed step by step while planning.
+LONGEST_WALK = 50_000
 
 
 def inside(shape: Sequence[int], extent: Sequence[int]) -> Shape:
@@ -91,21 +98,38 @@ def open_units(block: Shape, piece: Shape, units: Sequence[Shape], unit: Shape, 
     """Return how many write units of one array are incomplete at the same time while a block is walked.
 
     ``units`` are the write units of all arrays of the stage, and ``unit`` is one of them, all in voxels of the level
-    that is read.
+    that is read. Walks that are very long and do not nest in the units get an upper bound.
     """
+    whole = inside(block, extent)
     chain = sorted(units, key=math.prod)
     nested = all(b % a == 0 for first, second in pairwise(chain) for a, b in zip(first, second, strict=True)) and all(
-        a % b == 0 or b % a == 0 for other in (piece, block) for each in chain for a, b in zip(other, each, strict=True)
+        p % u == 0 or u % p == 0 or p >= n for each in chain for p, u, n in zip(piece, each, whole, strict=True)
     )
     if nested:
-        return math.prod(ceil_shape(inside(piece, extent), unit))
-    whole = Box((0,) * len(block), block).clip(extent)
-    missing: dict[Shape, int] = {}
-    most = 0
-    for cell in nested_order(whole, piece, units):
-        for box in tile(cell, unit):
-            part = box.clip(whole.stop)
-            missing[box.start] = missing.get(box.start, part.size) - part.intersect(cell).size
-        most = max(most, len(missing))
-        missing = {start: count for start, count in missing.items() if count}
-    return most
+        return math.prod(ceil_shape(inside(piece, whole), unit))
+    all_units = math.prod(ceil_shape(whole, unit))
+    if max(all_units, math.prod(ceil_shape(whole, piece))) > LONGEST_WALK:
+        return all_units
+    first = last = _walk(whole, piece, tuple(chain))
+    for axis, (n, p, u) in enumerate(zip(whole, piece, unit, strict=True)):
+        # the pieces that touch a unit are a range along every axis; reduceat takes the ends of all ranges in turn, and
+        # the padding lets ranges end at the end
+        starts = np.arange(0, n, u)
+        ends = np.stack([starts // p, -(-np.minimum(starts + u, n) // p)], axis=1).ravel()
+        padding = [(0, int(other == axis)) for other in range(len(whole))]
+        every_other = (slice(None),) * axis + (slice(None, None, 2),)
+        first = np.minimum.reduceat(np.pad(first, padding), ends, axis=axis)[every_other]
+        last = np.maximum.reduceat(np.pad(last, padding), ends, axis=axis)[every_other]
+    steps = np.bincount(first.ravel(), minlength=last.max() + 2) - np.bincount(last.ravel() + 1)
+    return int(np.cumsum(steps).max())
+
+
+@lru_cache(maxsize=1)
+def _walk(whole: Shape, piece: Shape, units: tuple[Shape, ...]) -> npt.NDArray[np.intp]:
+    """Return the position in `nested_order` of every piece of a block, as an array over the grid of pieces."""
+    counts = ceil_shape(whole, piece)
+    pieces = nested_order(Box((0,) * len(whole), whole), piece, units)
+    index = np.array([cell.start for cell in pieces]) // piece
+    position = np.empty(counts, dtype=np.intp)
+    position[tuple(index.T)] = np.arange(len(pieces))
+    return position

@@ -247,9 +247,12 @@ def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...
         candidates = _candidates(request, source_level, threads, slots)
         peaks = {stage: _peak(stage, threads) for stage in candidates}
 
-        def order(stage: Stage) -> tuple[bool, float, int]:
-            # of two equal costs the deeper stage wins: fewer stages, and chunk-aligned pieces before others
-            return peaks[stage] > request.memory_limit, _cost(request, stage, slots), -stage.last_level
+        def order(stage: Stage) -> tuple[bool, bool, float, int]:
+            # a chunk read twice costs more than bytes where requests are slow, so one read comes before all else;
+            # of two equal costs the deeper stage wins: fewer stages
+            level = request.levels[source_level]
+            reads_again = stage.bytes_read > math.prod(level.shape) * _stored_itemsize(request, level)
+            return peaks[stage] > request.memory_limit, reads_again, _cost(request, stage, slots), -stage.last_level
 
         needed = []
         for stage in sorted(candidates, key=order):
