@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ FUNCTIONS = [name for name in cp.__all__ if inspect.isfunction(getattr(cp, name)
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_example_script(path: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", str(path)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    # the script is to find the package that is tested, installed or not
+    environment = {**os.environ, "PYTHONPATH": str(Path(cp.__file__).parent.parent)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert done.stdout
