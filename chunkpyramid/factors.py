@@ -70,6 +70,8 @@ def resolve_factors(
                 "factor='isotropic' needs the voxel sizes, which the source does not tell: give voxel_size="
             )
         return _isotropic(levels, shape, spatial, scale, chunks)
+    if isinstance(factor, bytes | set | frozenset):
+        raise ArgumentError(f"factor must be a number, tuple, list or 'isotropic', but {factor!r} was given")
     if isinstance(factor, Iterable) and not isinstance(factor, Mapping) and len(list(factor)) == 0:
         raise ArgumentError(f"factor is empty ({factor!r}): give one entry per axis, or levels=0 for level 0 alone")
     if _is_list_of_tuples(factor):

@@ -151,7 +151,8 @@ def open_node(location: Any, mode: Any = "r") -> zarr.Array[Any] | zarr.Group:
         raise SourceNotFoundError(f"there is no zarr array or group at {location!r}") from error
     except OSError as error:
         raise SourceNotFoundError(f"{location!r} cannot be opened: {error}") from error
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
+        # damaged metadata make zarr raise any of these
         raise ArgumentError(f"{location!r} cannot be opened as a path, URL or zarr store: {error}") from error
 
 
@@ -230,8 +231,8 @@ def existing_group(target: Any) -> zarr.Group | None:
     if isinstance(target, zarr.Array):
         raise ArgumentError(f"target must be a path, URL, store or group, but the array {target} was given")
     target = plain_path(target)
-    if target == "":
-        raise ArgumentError("target must be a path, URL, store or group, but an empty string was given")
+    if isinstance(target, str) and (not target or "\0" in target):
+        raise ArgumentError(f"target must be a path, URL, store or group, but {target!r} was given")
     if is_local_path(target):
         if not os.path.exists(target):
             return None
@@ -246,7 +247,7 @@ def existing_group(target: Any) -> zarr.Group | None:
                 "another target"
             ) from None
         return None
-    except (TypeError, ValueError, ImportError, OSError) as error:
+    except (TypeError, ValueError, KeyError, AttributeError, ImportError, OSError) as error:
         raise ArgumentError(f"target {target!r} cannot be opened as a path, URL or zarr store: {error}") from error
     if isinstance(node, zarr.Array):
         raise TargetExistsError(f"there is a zarr array at {target!r}, where a group is to go: choose another target")
