@@ -18,7 +18,7 @@ from chunkpyramid import ome
 from chunkpyramid.coordinates import Axis, Coordinates, axis_type, canonical_unit, check_axes, named_axes
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError
 from chunkpyramid.grid import Shape
-from chunkpyramid.store import is_local_path, open_node, store_id
+from chunkpyramid.store import entries, is_local_path, open_node, store_id
 
 __all__ = ["Source", "coordinates_of_dataarray", "open_source"]
 
@@ -220,9 +220,9 @@ def _with_multiscale(opened: Source, group: zarr.Group, multiscale: ome.Multisca
 def _from_group(group: zarr.Group) -> Source:
     multiscale = ome.read_multiscale(group.attrs.asdict())
     if multiscale is None:
-        arrays = sorted(name for name, _ in group.arrays())
         raise ArgumentError(
-            f"the source {group} is a group without OME-Zarr multiscales: give the path of one of its arrays {arrays}"
+            f"the source {group} is a group without OME-Zarr multiscales: give the path of an array in it, which has "
+            f"{entries(group)}"
         )
     path = multiscale.paths[0]
     if path not in group:
