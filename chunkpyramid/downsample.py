@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .errors import ArgumentError
 from .methods import METHODS, auto_method, resolve_method
-from .reduce import Array, Factor
+from .reduce import Array, Factor, memory_order, reduced_shape
 
 __all__ = [
     "downsample",
@@ -27,6 +27,9 @@ __all__ = [
 ]
 
 FactorLike = int | Sequence[int]
+
+# Several levels are made of slabs of about this size, whose exact states stay in the caches.
+SLAB_BYTES = 4 << 20
 
 
 def downsample(
@@ -261,16 +264,38 @@ def _levels(
     elif method not in METHODS:
         raise ArgumentError(f"method: {method!r} was given, allowed are 'auto', {', '.join(map(repr, METHODS))}")
     reduction = resolve_method(method, array.dtype, **rules)
-    state = reduction.lift(array)
-    levels = [array]
-    for index in range(number):
-        following, level = reduction.step(state, factor, keep_state=index + 1 < number)
-        if np.may_share_memory(level, levels[-1]):
-            level = level.copy(order="K")
-        levels.append(level)
-        if following is not None:
-            state = following
-    return levels[1:]
+    order = memory_order(array) or "C"
+    levels = []
+    shape = array.shape
+    for _ in range(number):
+        shape = reduced_shape(shape, factor)
+        levels.append(np.empty(shape, reduction.dtype, order=order))
+    axis = 0 if order == "C" else array.ndim - 1
+    thickness = array.shape[axis] if number == 1 else _slab_thickness(array, axis, factor[axis] ** number)
+    for start in range(0, array.shape[axis], thickness):
+        state = reduction.lift(_slab(array, axis, start, thickness))
+        begin = start
+        for index, level in enumerate(levels):
+            begin //= factor[axis]
+            following, _ = reduction.step(
+                state,
+                factor,
+                keep_state=index + 1 < number,
+                out=_slab(level, axis, begin, reduced_shape(state.shape, factor)[axis]),
+            )
+            if following is not None:
+                state = following
+    return levels
+
+
+def _slab_thickness(array: Array, axis: int, aligned: int) -> int:
+    """How much of the slowest axis to take through all levels at a time: whole footprints of the last level."""
+    bytes_of_one = array.nbytes // array.shape[axis] * aligned
+    return aligned * max(1, SLAB_BYTES // bytes_of_one)
+
+
+def _slab(array: Array, axis: int, start: int, thickness: int) -> Array:
+    return array[(slice(None),) * axis + (slice(start, start + thickness),)]
 
 
 def _as_array(array: npt.ArrayLike) -> Array:

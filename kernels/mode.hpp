@@ -102,6 +102,7 @@ template <class T, bool SPARSE> void count_values(const Rows& row, char* out) {
 template <class T, bool SPARSE, bool REVERSED> INLINE void mode_in_order(const Rows& row, char* out) {
     if (row.factor == 2 && row.count == 2) majorities<T, 2, 2, REVERSED, true, SPARSE>(row, out);
     else if (row.factor == 2 && row.count == 4) majorities<T, 4, 2, REVERSED, false, SPARSE>(row, out);
+    else if (row.factor == 2 && row.count == 1) majorities<T, 1, 2, false, false, SPARSE>(row, out);
     else if (row.factor == 1 && row.two_by_two) majorities<T, 4, 1, false, true, SPARSE>(row, out);
     else if (row.factor == 1 && row.count == 8) majorities<T, 8, 1, false, false, SPARSE>(row, out);
     else if (row.factor == 1 && row.count == 2) majorities<T, 2, 1, false, false, SPARSE>(row, out);
