@@ -253,9 +253,7 @@ def _simple_levels(img: npt.ArrayLike, factor: FactorLike, num_mips: int, method
     return _levels(voxels, _full_factor(factor, voxels.ndim, may_be_short=True), num_mips, "num_mips", method)
 
 
-def _levels(
-    array: Array, factor: Factor, count: int, count_name: str, method: str, **rules: Any
-) -> list[Array]:
+def _levels(array: Array, factor: Factor, count: int, count_name: str, method: str, **rules: Any) -> list[Array]:
     number = _integer(count)
     if number is None or number < 1:
         raise ArgumentError(f"{count_name}: {count!r} was given, an integer of at least 1 is needed")
@@ -271,7 +269,8 @@ def _levels(
         shape = reduced_shape(shape, factor)
         levels.append(np.empty(shape, reduction.dtype, order=order))
     axis = 0 if order == "C" else array.ndim - 1
-    thickness = array.shape[axis] if number == 1 else _slab_thickness(array, axis, factor[axis] ** number)
+    aligned = int(factor[axis] ** number)
+    thickness = array.shape[axis] if number == 1 else _slab_thickness(array, axis, aligned)
     for start in range(0, array.shape[axis], thickness):
         state = reduction.lift(_slab(array, axis, start, thickness))
         begin = start
@@ -291,7 +290,7 @@ def _levels(
 def _slab_thickness(array: Array, axis: int, aligned: int) -> int:
     """How much of the slowest axis to take through all levels at a time: whole footprints of the last level."""
     bytes_of_one = array.nbytes // array.shape[axis] * aligned
-    return aligned * max(1, SLAB_BYTES // bytes_of_one)
+    return aligned * max(1, SLAB_BYTES // int(bytes_of_one))
 
 
 def _slab(array: Array, axis: int, start: int, thickness: int) -> Array:

@@ -14,17 +14,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .errors import ArgumentError
-from .reduce import INT128, UINT128, Array, Factor, footprint_of, reduce_array
+from .reduce import INT128, UINT128, Array, Factor, footprint_of, narrow, reduce_array, widen
 
 __all__ = ["METHODS", "Reduction", "State", "auto_method", "resolve_method"]
 
 ROUNDINGS = ("nearest", "truncate")
 
-_NUMBERS = frozenset(
-    np.dtype(kind)
-    for kind in (bool, "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
-)
-_LABELS = frozenset(np.dtype(kind) for kind in (bool, "u4", "u8", "i4", "i8"))
+_NUMBERS = frozenset(map(np.dtype, ("?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")))
+_LABELS = frozenset(map(np.dtype, ("?", "u4", "u8", "i4", "i8")))
 
 
 @dataclass(frozen=True)
@@ -236,18 +233,20 @@ class Mean(Reduction):
         return result.rendered
 
     def fold(self, state: State, factor: Factor) -> State:
-        return self._step(state, factor, keep_state=True, render=False, out=None)[0]
+        folded, _ = self._step(state, factor, keep_state=True, render=False, out=None)
+        assert folded is not None
+        return folded
 
     def step(
         self, state: State, factor: Factor, *, keep_state: bool = True, out: Array | None = None
     ) -> tuple[State | None, Array]:
         folded, rendered = self._step(state, factor, keep_state=keep_state, render=True, out=out)
         assert rendered is not None
-        return (folded if keep_state else None), rendered
+        return folded, rendered
 
     def _step(
         self, state: State, factor: Factor, *, keep_state: bool, render: bool, out: Array | None
-    ) -> tuple[State, Array | None]:
+    ) -> tuple[State | None, Array | None]:
         self._check_factor(state, factor)
         assert state.weights is not None
         if _changes_nothing(state.shape, factor):
@@ -283,6 +282,8 @@ class Mean(Reduction):
             background=background,
             truncate=self.rounding == "truncate",
         )
+        if result.values is None:
+            return None, result.rendered
         return State(result.values, weights, result.counts), result.rendered
 
     @property
@@ -338,19 +339,19 @@ class Mean(Reduction):
             values, counts = self._count_foreground(values, sum_dtype)
         elif wide and values.dtype.names is None:
             # Pieces at an edge can have footprints so small that their sums are narrower.
-            values = _widened(values, sum_dtype)
+            values = widen(values, sum_dtype)
         fields = {}
         for name, dtype in dtypes.items():
             source = values if name.startswith("sum") else counts
             assert source is not None
-            fields[name] = _field(source, name.partition("_")[2]).astype(dtype, copy=False)
+            fields[name] = narrow(source, name.partition("_")[2] or "low").astype(dtype, copy=False)
         return fields
 
     def _count_foreground(self, values: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
         background = self._background
         counted = ~np.isnan(values) if background != background else values != background
         sums = np.where(counted, values, np.zeros((), self.dtype))
-        return _widened(sums, dtype), _widened(counted.astype(np.uint8), dtype)
+        return widen(sums, dtype), widen(counted.astype(np.uint8), dtype)
 
     def from_carry(self, fields: Mapping[str, Array], weights: tuple[Array, ...]) -> State:
         dtypes = {name: np.asarray(array).dtype for name, array in fields.items()}
@@ -366,23 +367,7 @@ class Mean(Reduction):
             raise ArgumentError(f"weights: one array per axis of the shape {values.shape} is needed")
         if not self.sparse:
             return State(values, weights)
-        return State(values, weights, _widened(np.asarray(fields["count"]), values.dtype))
-
-
-def _field(array: Array, name: str) -> Array:
-    """The low or high half of 128-bit integers; the low half is also the whole of a count."""
-    if array.dtype.names is None:
-        return array
-    return array[name or "low"]
-
-
-def _widened(array: Array, dtype: np.dtype[Any]) -> Array:
-    if dtype.names is None:
-        return array.astype(dtype, copy=False)
-    wide = np.empty(array.shape, dtype)
-    wide["low"] = array.astype(dtype["high"], copy=False).view(np.uint64)
-    wide["high"] = np.where(array < 0, dtype["high"].type(-1), dtype["high"].type(0)) if dtype == INT128 else 0
-    return wide
+        return State(values, weights, widen(np.asarray(fields["count"]), values.dtype))
 
 
 _REDUCTIONS: dict[str, type[Reduction]] = {

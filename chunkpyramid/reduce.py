@@ -17,7 +17,19 @@ import numpy.typing as npt
 
 from .errors import ArgumentError
 
-__all__ = ["INT128", "UINT128", "Array", "Factor", "Reduced", "footprint_of", "memory_order", "reduce_array", "reduced_shape"]
+__all__ = [
+    "INT128",
+    "UINT128",
+    "Array",
+    "Factor",
+    "Reduced",
+    "footprint_of",
+    "memory_order",
+    "narrow",
+    "reduce_array",
+    "reduced_shape",
+    "widen",
+]
 
 Array = npt.NDArray[Any]
 Factor = tuple[int, ...]
@@ -103,8 +115,8 @@ def reduce_array(
     out
         Where the result goes: the rendered array, or else the folded one.
     sparse, background, truncate
-        The rules for rendering; `background` is a 0-d array of the dtype of `values` (of `rendered_dtype` when
-        rendering sums).
+        The rules for rendering; `background` is a 0-d array of the dtype of `values`, or of `rendered_dtype` if
+        `values` are sums.
     """
     order = memory_order(values)
     if order is None:
@@ -113,12 +125,11 @@ def reduce_array(
         counts = _in_order(counts, order)
     shape = reduced_shape(values.shape, factor)
     out_dtype = rendered_dtype if rendered_dtype is not None else keep
-    if out is not None:
-        if out.shape != shape or out.dtype != out_dtype or not out.flags.writeable:
-            raise ArgumentError(
-                f"out: a writable array of shape {shape} and dtype {out_dtype} is needed, "
-                f"not one of shape {out.shape} and dtype {out.dtype}"
-            )
+    if out is not None and (out.shape != shape or out.dtype != out_dtype or not out.flags.writeable):
+        raise ArgumentError(
+            f"out: a writable array of shape {shape} and dtype {out_dtype} is needed, "
+            f"not one of shape {out.shape} and dtype {out.dtype}"
+        )
     target = out
     if target is None or not _has_unit_stride(target, order) or not target.dtype.isnative:
         target = np.empty(shape, out_dtype, order=order)
@@ -167,3 +178,18 @@ def reduce_array(
 def footprint_of(weights: tuple[Array, ...]) -> int:
     """The largest number of level-0 voxels under one index."""
     return math.prod(int(axis.max()) for axis in weights)
+
+
+def narrow(array: Array, half: str) -> Array:
+    """The "low" or "high" half of 128-bit integers; other arrays as they are."""
+    return array if array.dtype.names is None else array[half]
+
+
+def widen(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Integers as `dtype`, which may be of 128 bits; floats as `dtype`."""
+    if dtype.names is None:
+        return array.astype(dtype, copy=False)
+    wide = np.empty(array.shape, dtype)
+    wide["low"] = array.astype(dtype["high"], copy=False).view(np.uint64)
+    wide["high"] = np.where(array < 0, -1, 0) if dtype == INT128 else 0
+    return wide

@@ -75,9 +75,7 @@ def cumulative(factors: Sequence[Factor]) -> Iterator[Factor]:
     return itertools.accumulate(factors, lambda a, b: tuple(x * y for x, y in zip(a, b, strict=True)))
 
 
-def integer_means(
-    array: Array, factors: Sequence[Factor], sparse: bool, background: Any, rounding: str
-) -> list[Array]:
+def integer_means(array: Array, factors: Sequence[Factor], sparse: bool, background: Any, rounding: str) -> list[Array]:
     """Every level from level 0, in integers of any size."""
 
     def mean(voxels: list[Any]) -> int:
@@ -137,7 +135,7 @@ def majority(voxels: list[Any], factor: Factor, sparse: bool, background: Any) -
 
 def majority_of_four(a: Any, b: Any, c: Any, d: Any, *, sparse: bool, background: Any) -> Any:
     if not sparse:
-        if a == b or a == c:
+        if a == b or a == c:  # noqa: SIM109 (an identical NaN is in a tuple, but equal to nothing)
             return a
         return b if b == c else d
     for one, other in ((a, b), (a, c), (b, c)):
