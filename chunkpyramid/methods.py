@@ -18,6 +18,9 @@ from .reduce import INT128, UINT128, Array, Factor, footprint_of, narrow, reduce
 
 __all__ = ["METHODS", "Reduction", "State", "auto_method", "resolve_method"]
 
+# The kernel holds all votes of a row of footprints.
+MOST_VOTES = 2**20
+
 ROUNDINGS = ("nearest", "truncate")
 
 _NUMBERS = frozenset(map(np.dtype, ("?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")))
@@ -91,7 +94,7 @@ class Reduction:
         self, state: State, factor: Factor, *, keep_state: bool = True, out: Array | None = None
     ) -> tuple[State | None, Array]:
         """`fold` and `render` in one go. The state may share memory with the array, and so with `out`."""
-        self._check_factor(state, factor)
+        factor = self._usable_factor(state, factor)
         if _changes_nothing(state.shape, factor):
             return state, self.render(state, out)
         rendered = self._reduce(state.values, factor, out)
@@ -124,12 +127,18 @@ class Reduction:
             raise ArgumentError(f"array: at least one axis and one voxel are needed, its shape is {array.shape}")
         return array.astype(self.dtype, copy=False)
 
-    def _check_factor(self, state: State, factor: Factor) -> None:
+    def check_factor(self, factor: Factor) -> None:
+        """Raise `ArgumentError` if the method cannot go from a level to the next by this factor."""
+
+    def _usable_factor(self, state: State, factor: Factor) -> Factor:
+        """The factor, checked, and no longer than the axes: a footprint has no voxels beyond them."""
         if len(factor) != len(state.shape) or min(factor) < 1:
             raise ArgumentError(
                 f"factor: {tuple(factor)} was given for an array of shape {state.shape}: "
                 "give one integer of at least 1 per axis"
             )
+        self.check_factor(factor)
+        return tuple(map(min, factor, state.shape))
 
     @property
     def _background(self) -> Array:
@@ -144,6 +153,17 @@ class Mode(Reduction):
     """The majority of each footprint of the level below."""
 
     can_be_sparse = True
+
+    def check_factor(self, factor: Factor) -> None:
+        if math.prod(factor) > MOST_VOTES:
+            raise ArgumentError(
+                f"factor: {tuple(factor)} was given, a mode of {math.prod(factor)} voxels; at most {MOST_VOTES} can vote: "
+                "give a smaller factor and more levels"
+            )
+
+    def _usable_factor(self, state: State, factor: Factor) -> Factor:
+        super()._usable_factor(state, factor)
+        return factor  # the replicas beyond the edge vote too
 
     def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
         result = reduce_array(
@@ -247,7 +267,7 @@ class Mean(Reduction):
     def _step(
         self, state: State, factor: Factor, *, keep_state: bool, render: bool, out: Array | None
     ) -> tuple[State | None, Array | None]:
-        self._check_factor(state, factor)
+        factor = self._usable_factor(state, factor)
         assert state.weights is not None
         if _changes_nothing(state.shape, factor):
             return state, self.render(state, out) if render else None

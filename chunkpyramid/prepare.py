@@ -175,6 +175,8 @@ def prepare(
         base.scale if base.known else None,
         level_chunks,
     )
+    for step in factors:
+        reduction.check_factor(step)
     _refuse_uneven(opened, base, factors, voxel_size)
     paths = level_paths(len(factors) + 1, layout, name, array_name(opened.array) if in_place else "0")
     planned = make_levels(opened.shape, factors, level_chunks, level_shards, paths)
