@@ -157,8 +157,8 @@ class Mode(Reduction):
     def check_factor(self, factor: Factor) -> None:
         if math.prod(factor) > MOST_VOTES:
             raise ArgumentError(
-                f"factor: {tuple(factor)} was given, a mode of {math.prod(factor)} voxels; at most {MOST_VOTES} can vote: "
-                "give a smaller factor and more levels"
+                f"factor: {tuple(factor)} was given, a mode of {math.prod(factor)} voxels; at most {MOST_VOTES} "
+                "can vote: give a smaller factor and more levels"
             )
 
     def _usable_factor(self, state: State, factor: Factor) -> Factor:

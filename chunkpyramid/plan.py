@@ -384,7 +384,9 @@ def _task_memory(
         else:
             in_flight = 1
             buffers += open_units(block, piece, units, output.unit, extent) * unit_bytes
-        encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * unit_bytes)
+        # zarr pads what the edge of the array cuts off a chunk before it is encoded
+        padded_bytes = math.prod(ceil_shape(output.unit, output.factor)) * output.itemsize
+        encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * padded_bytes)
     if read_chunks:
         touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, read_chunks, strict=True))
         in_flight = DECODING_COPIES * min(CHUNKS_IN_FLIGHT, touched) + RETAINED_COPIES

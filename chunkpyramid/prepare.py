@@ -14,7 +14,7 @@ from zarr.storage import MemoryStore
 from chunkpyramid import ome
 from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.factors import FactorLike, resolve_factors, whole_number
+from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
 from chunkpyramid.grid import Shape
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels, make_plan
@@ -25,6 +25,9 @@ __all__ = ["Prepared", "prepare"]
 
 # Default chunks are cubes of at most this size: large enough to compress and to read from object stores well.
 CHUNK_BYTES = 4 * 2**20
+
+# Up to here a voxel size times a factor is exact.
+MOST_CUMULATIVE = 2**53
 
 LAYOUTS = ("flat", "datatree")
 
@@ -177,6 +180,9 @@ def prepare(
     )
     for step in factors:
         reduction.check_factor(step)
+    largest = max(cumulative_factors(factors, len(opened.shape))[-1])
+    if largest > MOST_CUMULATIVE:
+        raise ArgumentError(f"factor and levels make a cumulative factor of {largest}; it can be {MOST_CUMULATIVE} at most")
     _refuse_uneven(opened, base, factors, voxel_size)
     paths = level_paths(len(factors) + 1, layout, name, array_name(opened.array) if in_place else "0")
     planned = make_levels(opened.shape, factors, level_chunks, level_shards, paths)
