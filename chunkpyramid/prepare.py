@@ -182,7 +182,7 @@ def prepare(
         reduction.check_factor(step)
     largest = max(cumulative_factors(factors, len(opened.shape))[-1])
     if largest > MOST_CUMULATIVE:
-        raise ArgumentError(f"factor and levels make a cumulative factor of {largest}; it can be {MOST_CUMULATIVE} at most")
+        raise ArgumentError(f"factor and levels make a cumulative factor of {largest}; at most it is {MOST_CUMULATIVE}")
     _refuse_uneven(opened, base, factors, voxel_size)
     paths = level_paths(len(factors) + 1, layout, name, array_name(opened.array) if in_place else "0")
     planned = make_levels(opened.shape, factors, level_chunks, level_shards, paths)
