@@ -36,6 +36,8 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     *(({"factor": value}, "factor") for value in ((2, 2), (2, 2, 2, 2), (2, 2, 0), (2, 2, -1), (2, 2, 1.5))),
     *(({"factor": value}, "factor") for value in ([(2, 2, 2), (2, 2)], [(2, 2, 2), 3], {"q": 2}, {"z": 0}, {1: 2})),
     ({"factor": "isotropic"}, "voxel_size"),
+    *(({"factor": value, "levels": 1, "method": "max"}, "factor") for value in (2**54, 10**20, (1, 1, 10**30))),
+    *(({"factor": value, "levels": 1, "method": "mode"}, "factor") for value in (128, (1, 1, 2**21), 10**20)),
     *(({"levels": value}, "levels") for value in (-1, 1.5, "2", True, 65, 10**9)),
     ({"factor": [(2, 2, 2)], "levels": 2}, "levels=2 does not match the 1 factors"),
     *(({"sparse": value}, "sparse") for value in (1, "no", None)),
@@ -128,6 +130,13 @@ def test_the_least_memory_that_is_told_always_does(side: int, chunk: int, dtype:
     least = str(caught.value).split("at least ")[1].split(" of")[0]
     plan = cp.plan_pyramid(array, chunks=min(chunk, 128), levels=levels, memory_limit=least)
     assert plan.peak_bytes <= plan.memory_limit
+
+
+def test_the_promise_counts_whole_chunks() -> None:
+    plan = cp.plan_pyramid(IMAGE, chunks=300, levels=0, memory_limit="8 GiB")
+    assert plan.peak_bytes > 300**3
+    with pytest.raises(cp.PlanError, match="smaller chunks"):
+        cp.plan_pyramid(IMAGE, chunks=10**6)
 
 
 # ---------------------------------------------------------------------------------------------------- sources
@@ -400,6 +409,15 @@ def test_bad_arguments_in_memory(function: Callable[..., Any]) -> None:
     for array in (None, "image", 3, np.zeros((0, 3)), [[1, 2], [3]], np.array([None, 1]), np.ma.masked_less(IMAGE, 9)):
         with pytest.raises(cp.ArgumentError):
             function(array, 2)
+
+
+def test_factors_beyond_the_axes_cost_no_more_than_the_axes() -> None:
+    for method, value in (("mean", IMAGE.mean().round()), ("max", IMAGE.max()), ("stride", IMAGE[0, 0, 0])):
+        for factor in (10**4, 10**9, 10**25):
+            assert cp.downsample(IMAGE, factor, method=method)[0].item() == value
+    for factor in (128, 10**4, 10**25):
+        with pytest.raises(cp.ArgumentError, match="factor"):
+            cp.downsample(IMAGE, factor, method="mode")
 
 
 @pytest.mark.parametrize(

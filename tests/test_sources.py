@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.storage import LocalStore, MemoryStore
 
@@ -220,6 +220,7 @@ def test_chunks_default_to_those_of_the_source() -> None:
     assert {level.chunks for level in cp.build_pyramid(array, MemoryStore(), levels=2).levels} == {(6, 7)}
 
 
+@settings(max_examples=40)
 @given(
     shape=st.lists(st.integers(1, 9), min_size=2, max_size=3),
     chunks=st.integers(1, 10),
