@@ -29,7 +29,7 @@ __all__ = [
 FactorLike = int | Sequence[int]
 
 # Several levels are made of slabs of about this size, whose exact states stay in the caches.
-SLAB_BYTES = 4 << 20
+SLAB_BYTES = 16 << 20
 
 
 def downsample(

@@ -130,9 +130,16 @@ template <int ROWS> struct Pointers {
     }
 };
 
+// Output elements whose voxels are all there. No division for the usual factors: it would take as long as a short row.
+INLINE Index whole_elements(const Rows& row) {
+    if (row.factor == 1) return row.columns;
+    return row.factor == 2 ? row.columns / 2 : row.columns / row.factor;
+}
+
 // Calls step(voxel, x, first) for every voxel of the output elements from `begin` on, such that the voxels of an
 // element come in scan order, and those of neighbouring elements one after the other, which vectorises.
 template <class T, class Step> INLINE void scan(const Rows& row, Index begin, const Step& step) {
+    if (begin * row.factor >= row.columns) return;
     const Index outer = row.reversed ? row.factor : row.count;
     const Index inner = row.reversed ? row.count : row.factor;
     for (Index i = 0; i < outer; ++i) {
@@ -197,7 +204,7 @@ INLINE void add_two_columns(const Rows& row, Index full, char* out) {
 }
 
 template <class In, class Out> void sum(const Rows& row, char* values, char*) {
-    Index done = row.columns / row.factor;
+    Index done = whole_elements(row);
     if (row.factor == 2 && row.count == 1) add_two_columns<In, Out, 1>(row, done, values);
     else if (row.factor == 2 && row.count == 2) add_two_columns<In, Out, 2>(row, done, values);
     else if (row.factor == 2 && row.count == 4) add_two_columns<In, Out, 4>(row, done, values);
@@ -237,7 +244,7 @@ INLINE void add_foreground(const Rows& row, Index full, char* __restrict values,
 }
 
 template <class In, bool REVERSED> INLINE Index add_foreground_fast(const Rows& row, char* values, char* counts) {
-    const Index full = row.columns / row.factor;
+    const Index full = whole_elements(row);
     if (row.factor == 2 && row.count == 2) add_foreground<In, 2, 2, REVERSED>(row, full, values, counts);
     else if (row.factor == 2 && row.count == 4) add_foreground<In, 4, 2, REVERSED>(row, full, values, counts);
     else if (row.factor == 1 && row.count == 4) add_foreground<In, 4, 1, false>(row, full, values, counts);
@@ -282,7 +289,7 @@ INLINE void extremes(const Rows& row, Index full, char* __restrict out) {
 }
 
 template <class T, class Extreme> void extreme(const Rows& row, char* values, char*) {
-    Index done = row.columns / row.factor;
+    Index done = whole_elements(row);
     if (row.factor == 2 && row.count == 2) extremes<T, Extreme, 2, 2>(row, done, values);
     else if (row.factor == 2 && row.count == 4) extremes<T, Extreme, 4, 2>(row, done, values);
     else done = 0;

@@ -126,7 +126,7 @@ def check(method: str, case: tuple[Array, list[Factor], dict[str, Any]]) -> None
 
 @pytest.mark.parametrize("method", METHODS)
 def test_levels_are_those_of_the_definition(method: str, variant: str) -> None:
-    @settings(max_examples=120 if method in SPARSE_METHODS else 40, deadline=None, database=None)
+    @settings(max_examples=300 if method in SPARSE_METHODS else 150, deadline=None, database=None)
     @given(cases(method))
     def holds(case: tuple[Array, list[Factor], dict[str, Any]]) -> None:
         check(method, case)
@@ -151,6 +151,28 @@ def test_rows_long_enough_for_vectors(method: str, dtype: str, sparse: bool, ord
         (expected,) = oracle_levels(array, factors, method, sparse)
         assert_same(actual, expected)
         assert actual.flags.c_contiguous if order == "C" else actual.flags.f_contiguous
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_footprint_of_special_floats(method: str, dtype: str, variant: str) -> None:
+    large = 1e4 if dtype == "float16" else 1e16
+    values = [math.nan, math.inf, 0.0, -0.0, 1.0, large, -large]
+    footprints = np.array(list(itertools.product(values, repeat=4))).astype(dtype)
+    side_by_side = np.concatenate(list(footprints.reshape(-1, 2, 2)), axis=1)
+    rules: list[dict[str, Any]] = [{}]
+    if method in SPARSE_METHODS:
+        rules += [{"sparse": True, "background": background} for background in (0.0, math.nan, 1.0)]
+    for rule in rules:
+        reduction = resolve_method(method, dtype, **rule)
+        for array, factor in (
+            (footprints.T.copy(), (4, 1)),
+            (footprints, (1, 4)),
+            (side_by_side, (2, 2)),
+            (np.asfortranarray(side_by_side.T), (2, 2)),
+        ):
+            (actual,) = run(reduction, array, [factor])
+            assert_same(actual, oracle_levels(array, [factor], method, **rule)[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -180,6 +202,24 @@ def test_every_sum_of_few_bits_is_rounded_correctly(variant: str) -> None:
             up |= (2 * rests == divisor) & (quotients % 2 == 1)
             expected = quotients + (up if rounding == "nearest" else (sums < 0) & (rests > 0))
             np.testing.assert_array_equal(reduction.render(state)[0], expected.astype(dtype))
+
+
+def test_large_sums_are_rounded_exactly(variant: str) -> None:
+    for dtype, divisor in (("uint32", 3 * 2**20 + 1), ("int32", 5**11), ("uint16", 3**20), ("uint64", 2**40 + 1)):
+        reduction = resolve_method("mean", dtype)
+        quotients = [np.iinfo(dtype).max - i for i in range(1, 6)]
+        for above in (divisor // 2, divisor // 2 + 1):
+            expected = np.array(quotients, dtype) + np.array(2 * above > divisor, dtype)
+            sums = [q * divisor + above for q in quotients]
+            if dtype == "uint64":
+                fields = {
+                    "sum_low": np.array([s % 2**64 for s in sums], np.uint64),
+                    "sum_high": np.array([s >> 64 for s in sums], np.uint64),
+                }
+            else:
+                fields = {"sum": np.array(sums, reduction.carry_dtypes(divisor)["sum"])}
+            state = reduction.from_carry(fields, (np.full(5, divisor),))
+            np.testing.assert_array_equal(reduction.render(state), expected)
 
 
 def test_half_floats_are_rounded_like_numpy(variant: str) -> None:
