@@ -231,6 +231,13 @@ def test_a_progress_bar_on_a_terminal(source: str, target: str) -> None:
     assert re.search(r"\b(\d+)/\1\b", text), text
 
 
+def test_demo_writes_only_to_a_new_directory(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    result = CliRunner().invoke(cli, ["demo", str(tmp_path)])
+    assert isinstance(result.exception, cp.TargetExistsError)
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
 def test_the_installed_command() -> None:
     command = Path(sys.executable).with_name("chunkpyramid")
     if not command.exists():
