@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chunkpyramid.errors import ArgumentError
@@ -55,7 +55,7 @@ class Coordinates:
     axes: tuple[Axis, ...]
     scale: tuple[float, ...]
     translation: tuple[float, ...]
-    known: bool = False
+    known: bool = field(default=False, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -218,7 +218,7 @@ def _as_plan(request: Request, stages: tuple[Stage, ...], threads: int) -> Pyram
         method=request.reduction.name,
         dtype=str(request.reduction.dtype),
         memory_limit=request.memory_limit,
-        peak_bytes=max((_peak(stage, threads) for stage in stages), default=BASELINE),
+        peak_bytes=max((_peak(s.grid, s.memory, threads) for s in stages), default=BASELINE),
         threads=threads,
     )
 
@@ -229,12 +229,10 @@ class _TooLargeError(Exception):
         self.least = least
 
 
-def _peak(stage: Stage, threads: int) -> int:
-    return BASELINE + threads * stage.memory.total + _graph_bytes(stage.grid)
-
-
-def _graph_bytes(grid: Shape) -> int:
-    return math.prod(grid) * GRAPH_BYTES_PER_TASK
+def _peak(grid: Shape, memory: TaskMemory, threads: int) -> int:
+    """Return the bytes of a process that runs a stage with this grid: no more tasks at once than there are."""
+    tasks = math.prod(grid)
+    return BASELINE + min(threads, tasks) * memory.total + tasks * GRAPH_BYTES_PER_TASK
 
 
 def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...]:
@@ -245,7 +243,7 @@ def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...
     def way(source_level: int) -> tuple[int, tuple[Stage, ...]]:
         """Return the stages from a level to the last, or the least memory with which there are any."""
         candidates = _candidates(request, source_level, threads, slots)
-        peaks = {stage: _peak(stage, threads) for stage in candidates}
+        peaks = {stage: _peak(stage.grid, stage.memory, threads) for stage in candidates}
 
         def order(stage: Stage) -> tuple[bool, bool, float, int]:
             # a chunk read twice costs more than bytes where requests are slow, so one read comes before all else;
@@ -317,8 +315,7 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
     for unit in units:
         block = lcm_shape(block, unit)
     granule = clip_to_extent(granule, extent, factor)
-    budget = request.memory_limit - BASELINE
-    held = math.inf if read_chunks else budget / threads / 4
+    held = math.inf if read_chunks else (request.memory_limit - BASELINE) / threads / 4
     least = clip_to_extent(block, extent, factor)
     grown = grow_block(least, extent, factor, itemsize, slots, held)
 
@@ -329,7 +326,7 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
         for part in reversed(list(grow_piece(granule, whole, extent, itemsize)))
     ):
         memory = _task_memory(request, extent, outputs, block, piece, read_chunks, itemsize)
-        if threads * memory.total + _graph_bytes(ceil_shape(extent, block)) <= budget:
+        if _peak(ceil_shape(extent, block), memory, threads) <= request.memory_limit:
             break
     amplification = read_amplification(extent, block, piece, read_chunks) if read_chunks else 1
     return Stage(

@@ -71,15 +71,17 @@ def describe_plan(plan: PyramidPlan) -> str:
     )
     if not plan.stages:
         return f"chunkpyramid plan: nothing to compute, only the metadata is written\n\n{levels}"
-    largest = max(plan.stages, key=lambda s: plan.threads * s.memory.total + s.tasks * GRAPH_BYTES_PER_TASK)
+    largest = max(
+        plan.stages, key=lambda s: min(plan.threads, s.tasks) * s.memory.total + s.tasks * GRAPH_BYTES_PER_TASK
+    )
     memory = largest.memory
     return (
         f"chunkpyramid plan: method {plan.method}, dtype {plan.dtype}, {len(plan.levels)} levels, "
         f"{plan.tasks} tasks in {len(plan.stages)} stages\n\n{levels}\n\n{stages}\n\n"
         f"reads {format_bytes(plan.bytes_read)}, writes {format_bytes(plan.bytes_written)} (uncompressed)\n"
         f"memory: {format_bytes(BASELINE)} process + {format_bytes(largest.tasks * GRAPH_BYTES_PER_TASK)} graph + "
-        f"{plan.threads} tasks x {format_bytes(memory.total)} (block {format_bytes(memory.block)}, piece "
-        f"{format_bytes(memory.piece)}, states {format_bytes(memory.states)}, buffers "
+        f"{min(plan.threads, largest.tasks)} tasks x {format_bytes(memory.total)} "
+        f"(block {format_bytes(memory.block)}, piece {format_bytes(memory.piece)}, states {format_bytes(memory.states)}, buffers "
         f"{format_bytes(memory.buffers)}, codecs {format_bytes(memory.codecs)})\n"
         f"        = {format_bytes(plan.peak_bytes)} promised, of a limit of {format_bytes(plan.memory_limit)}"
     )
