@@ -188,7 +188,8 @@ def make_levels(
 def make_plan(request: Request) -> PyramidPlan:
     """Choose stages, blocks, pieces and concurrency so that the projected peak keeps the memory limit.
 
-    As many tasks run at once as the request allows, and fewer only if the memory limit asks for it.
+    As many tasks run at once as the request allows, and fewer only where the memory limit would leave them too large
+    blocks to be kept busy.
 
     Raises
     ------
@@ -197,14 +198,22 @@ def make_plan(request: Request) -> PyramidPlan:
     """
     if len(request.levels) == 1 and not request.writes_level_0:
         return _as_plan(request, (), request.threads)
+    best: tuple[float, PyramidPlan] | None = None
+    least = math.inf
     for threads in range(request.threads, 0, -1):
         slots = max(1, request.slots * threads // request.threads)
         try:
             stages = _plan_stages(request, threads, slots)
         except _TooLargeError as error:
-            least = error.least
+            least = min(least, error.least)
             continue
-        return _as_plan(request, stages, threads)
+        duration = sum(_duration(request, stage, slots) for stage in stages)
+        if best is None or duration < best[0]:
+            best = duration, _as_plan(request, stages, threads)
+        if stages[0].tasks >= slots:
+            break
+    if best is not None:
+        return best[1]
     raise PlanError(
         f"the build needs at least {format_bytes(least, up=True)} of memory, but memory_limit is "
         f"{format_bytes(request.memory_limit)}: raise memory_limit, or choose smaller chunks or shards"
@@ -277,13 +286,17 @@ def _candidates(request: Request, source_level: int, threads: int, slots: int) -
     ]
 
 
+def _duration(request: Request, stage: Stage, slots: int) -> float:
+    """Bytes that one slot moves: what is read and encoded, shared out as evenly as whole blocks allow."""
+    encoded = sum(math.prod(request.levels[o.level].shape) * o.itemsize for o in stage.outputs if not o.copied)
+    return (stage.bytes_read + encoded) / stage.tasks * ceil_div(stage.tasks, slots)
+
+
 def _cost(request: Request, stage: Stage, slots: int) -> float:
-    """Bytes moved, weighted by how unevenly the blocks fill the slots, plus what the next stage reads again."""
-    imbalance = ceil_div(stage.tasks, slots) * slots / stage.tasks
+    """Duration of the stage, and of reading again what the next stage reads."""
     level = request.levels[stage.last_level]
     again = math.prod(level.shape) * _stored_itemsize(request, level) if level is not request.levels[-1] else 0
-    encoded = sum(math.prod(request.levels[o.level].shape) * o.itemsize for o in stage.outputs if not o.copied)
-    return (stage.bytes_read + encoded) * imbalance + again
+    return _duration(request, stage, slots) + again / slots
 
 
 def _stored_itemsize(request: Request, level: Level) -> int:
