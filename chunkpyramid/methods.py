@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .errors import ArgumentError
-from .reduce import INT128, UINT128, Array, Factor, footprint_of, narrow, reduce_array, widen
+from .reduce import INT128, UINT128, Array, Factor, checked_background, footprint_of, narrow, reduce_array, widen
 
 __all__ = ["METHODS", "Reduction", "State", "auto_method", "resolve_method"]
 
@@ -434,29 +434,6 @@ def resolve_method(
         raise ArgumentError(f"sparse: method {name!r} cannot leave out the background, only {', '.join(capable)} can")
     if rounding not in ROUNDINGS:
         raise ArgumentError(f"rounding: {rounding!r} was given, allowed are {', '.join(map(repr, ROUNDINGS))}")
-    value = _checked_background(background, native)
+    # A background is of no use to dtypes without numbers.
+    value = checked_background(background, native) if native in _NUMBERS else background
     return reduction(name=name, dtype=native, sparse=bool(sparse), background=value, rounding=rounding)
-
-
-def _checked_background(background: Any, dtype: np.dtype[Any]) -> Any:
-    """The background as a Python number that is exactly a voxel of this dtype."""
-    if dtype not in _NUMBERS:
-        return background  # of no use without numbers
-    message = f"background: {background!r} was given, which no voxel of dtype {dtype} can be"
-    try:
-        if isinstance(background, str | bytes):
-            raise ArgumentError(message)
-        if dtype.kind == "f":
-            number = float(background)
-            with np.errstate(over="ignore"):
-                value = dtype.type(number).item()
-            if math.isinf(value) and not math.isinf(number):
-                raise ArgumentError(message)
-            return value
-        whole = int(background)
-        lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        if whole != background or not lowest <= whole <= highest:
-            raise ArgumentError(message)
-        return bool(whole) if dtype.kind == "b" else whole
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ArgumentError(message) from error

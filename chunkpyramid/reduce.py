@@ -23,6 +23,7 @@ __all__ = [
     "Array",
     "Factor",
     "Reduced",
+    "checked_background",
     "footprint_of",
     "memory_order",
     "narrow",
@@ -193,3 +194,25 @@ def widen(array: Array, dtype: np.dtype[Any]) -> Array:
     wide["low"] = array.astype(dtype["high"], copy=False).view(np.uint64)
     wide["high"] = np.where(array < 0, -1, 0) if dtype == INT128 else 0
     return wide
+
+
+def checked_background(background: Any, dtype: np.dtype[Any]) -> Any:
+    """The background as a Python number that is exactly a voxel of this dtype."""
+    message = f"background: {background!r} was given, which no voxel of dtype {dtype} can be"
+    try:
+        if isinstance(background, str | bytes):
+            raise ArgumentError(message)
+        if dtype.kind == "f":
+            number = float(background)
+            with np.errstate(over="ignore"):
+                value = dtype.type(number).item()
+            if math.isinf(value) and not math.isinf(number):
+                raise ArgumentError(message)
+            return value
+        whole = int(background)
+        lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if whole != background or not lowest <= whole <= highest:
+            raise ArgumentError(message)
+        return bool(whole) if dtype.kind == "b" else whole
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentError(message) from error
