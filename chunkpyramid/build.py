@@ -227,9 +227,11 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
     where = str(group) if prepared.in_place else repr(os.fspath(target) if isinstance(target, os.PathLike) else target)
     if not prepared.in_place:
         _refuse_overlap(prepared, target if group is None else group, overwrite=overwrite)
+    cut_off = False
     if group is not None:
         journal = Journal.find(group)
-        if journal is not None and not overwrite:
+        cut_off = journal is not None and not journal.is_set_up
+        if journal is not None and journal.is_set_up and not overwrite:
             if not resume:
                 raise TargetExistsError(
                     f"{where} holds an unfinished build: pass resume=True to finish it, or overwrite=True to begin anew"
@@ -237,26 +239,26 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
             journal.check(prepared.fingerprint(), where)
             logger.info("resuming the unfinished build in %s", where)
             return group, journal
-        if not overwrite:
+        if not overwrite and not cut_off:
             _refuse_existing(prepared, group, where)
     if not prepared.in_place:
         there = group is not None
-        group = empty_group(group if there else target, prepared.format.zarr_format, overwrite=overwrite and there)
+        anew = there and (overwrite or cut_off)
+        group = empty_group(group if there else target, prepared.format.zarr_format, overwrite=anew)
     if group is None:
         raise TargetExistsError(f"{where} could not be created")
     plan = prepared.plan
     own = plan.levels[1:] if prepared.in_place else plan.levels
     if prepared.in_place and overwrite:
         _forget_old_levels(prepared, group)
-    for level in own:
-        prepared.format.create(group, level)
     journal = Journal.create(
-        group,
-        prepared.fingerprint(),
-        plan.stages,
-        plan.levels,
-        lambda level: prepared.reduction.carry_dtypes(level.footprint),
+        group, plan.stages, plan.levels, lambda level: prepared.reduction.carry_dtypes(level.footprint)
     )
+    for level in own:
+        if cut_off and level.path in group:
+            del group[level.path]
+        prepared.format.create(group, level)
+    journal.set_up(prepared.fingerprint())
     return group, journal
 
 

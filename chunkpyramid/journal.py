@@ -11,7 +11,7 @@ import zarr
 
 from chunkpyramid.errors import TargetExistsError
 from chunkpyramid.plan import Level, Stage
-from chunkpyramid.store import create_level, default_compressors, write_only
+from chunkpyramid.store import create_level, default_compressors, delete, delete_dir, write_only
 
 __all__ = ["SCRATCH", "Journal"]
 
@@ -33,10 +33,8 @@ class Journal:
         return Journal(scratch) if isinstance(scratch, zarr.Group) else None
 
     @staticmethod
-    def create(
-        group: zarr.Group, fingerprint: Mapping[str, Any], stages: Sequence[Stage], levels: Sequence[Level], carry: Any
-    ) -> Journal:
-        """Create the scratch group: its fingerprint, the done flags and the carry arrays of all stages.
+    def create(group: zarr.Group, stages: Sequence[Stage], levels: Sequence[Level], carry: Any) -> Journal:
+        """Create the scratch group with the done flags and the carry arrays of all stages.
 
         ``carry`` maps a level to the dtypes of its carry arrays.
         """
@@ -62,9 +60,16 @@ class Journal:
                             chunks=level.chunks,
                             compressors=default_compressors(dtype, group.metadata.zarr_format, labels=False),
                         )
-        # written last: a scratch group without it was cut off while it was made, and nothing is lost with it
-        scratch.attrs["fingerprint"] = dict(fingerprint)
         return Journal(scratch)
+
+    @property
+    def is_set_up(self) -> bool:
+        """Whether all arrays of the build were created; before that nothing is computed, so nothing can be lost."""
+        return "fingerprint" in self.scratch.attrs
+
+    def set_up(self, fingerprint: Mapping[str, Any]) -> None:
+        """Record what is being built, once all arrays are there."""
+        self.scratch.attrs["fingerprint"] = dict(fingerprint)
 
     def check(self, fingerprint: Mapping[str, Any], where: str) -> None:
         """Raise `TargetExistsError` unless the unfinished build has this fingerprint, naming what differs."""
@@ -101,6 +106,12 @@ class Journal:
 
     @staticmethod
     def remove(group: zarr.Group) -> None:
-        """Delete the scratch group."""
+        """Delete the scratch group.
+
+        Its own metadata go first and at once: with flags or carry gone but the group still there, a rerun would take
+        the build for unfinished, and compute levels from nothing.
+        """
         if SCRATCH in group:
-            del group[SCRATCH]
+            path = f"{group.path}/{SCRATCH}".lstrip("/")
+            delete(group.store, f"{path}/{'zarr.json' if group.metadata.zarr_format == 3 else '.zgroup'}")
+            delete_dir(group.store, path)

