@@ -18,7 +18,7 @@ from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.store import is_in_memory, read_box, write_box
 
-__all__ = ["BlockTask"]
+__all__ = ["BlockTask", "home_of"]
 
 
 class WriteUnits:
@@ -55,6 +55,11 @@ class WriteUnits:
                 write_box(self.array, unit, buffer)
 
 
+def home_of(array: zarr.Array[Any]) -> tuple[int, int]:
+    """Return what tells an array from its copies, in other processes and, for distributed's threads, in this one."""
+    return os.getpid(), id(array)
+
+
 @dataclass(frozen=True)
 class BlockTask:
     """The task of one stage, called once per block; it can be sent to other processes.
@@ -72,7 +77,7 @@ class BlockTask:
     source: zarr.Array[Any] | None
     carry_in: Mapping[str, zarr.Array[Any]]
     carry_out: Mapping[str, zarr.Array[Any]]
-    home: int
+    home: tuple[int, int]
 
     def __call__(
         self, *blocks: npt.NDArray[Any], block_id: Sequence[int], offset: Shape, done: npt.NDArray[np.bool_]
@@ -80,9 +85,9 @@ class BlockTask:
         """Run the block at ``offset + block_id`` of the stage's grid, unless ``done[block_id]``."""
         index = tuple(int(o + i) for o, i in zip(offset, block_id, strict=True))
         if not done[tuple(block_id)]:
-            if os.getpid() != self.home and is_in_memory(self.flags.store):
+            if self.home != home_of(self.flags) and is_in_memory(self.flags.store):
                 raise BuildError(
-                    "the target is a store in memory, which other processes cannot write: give a path or URL as "
+                    "the target is a store in memory, of which dask's workers have only a copy: give a path or URL as "
                     "target, or use dask's threaded scheduler"
                 )
             try:

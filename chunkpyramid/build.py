@@ -13,8 +13,8 @@ import zarr
 
 from chunkpyramid import ome
 from chunkpyramid._version import __version__
-from chunkpyramid.block import BlockTask
-from chunkpyramid.errors import ArgumentError, TargetExistsError
+from chunkpyramid.block import BlockTask, home_of
+from chunkpyramid.errors import ArgumentError, BuildError, TargetExistsError
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
 from chunkpyramid.plan import Level, PyramidPlan, Stage
@@ -338,6 +338,12 @@ def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Prog
             lazy = None if stage.index > 0 or prepared.source.is_zarr else prepared.source.array
             logger.info("stage %d: %d of %d blocks to do", stage.index, np.count_nonzero(~done), done.size)
             run_stage(task, lazy, done, plan.threads, report)
+            lost = int(np.count_nonzero(~journal.done(stage)))
+            if lost:
+                raise BuildError(
+                    f"{lost} of {done.size} blocks ran, but what they wrote is not in the target: dask's workers write "
+                    "elsewhere; give a target that all of them see under the same name, such as a shared folder or a URL"
+                )
             # a graph of one block is run under another name, and then it reports nothing
             ran += stage.tasks
             report(ran - finished)
@@ -352,12 +358,13 @@ def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage)
             source = copying(source, level_array(group, levels[0].path))
     elif stage.reads == "level":
         source = level_array(group, levels[stage.source_level].path)
+    flags = journal.flags(stage)
     return BlockTask(
         stage=stage,
         levels=levels,
         reduction=prepared.reduction,
         arrays={o.level: write_only(level_array(group, levels[o.level].path)) for o in stage.outputs if not o.is_carry},
-        flags=journal.flags(stage),
+        flags=flags,
         source=source,
         carry_in=journal.carry(stage.source_level) if stage.reads == "carry" else {},
         carry_out={
@@ -366,7 +373,7 @@ def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage)
             if o.is_carry
             for name, array in journal.carry(o.level).items()
         },
-        home=os.getpid(),
+        home=home_of(flags),
     )
 
 

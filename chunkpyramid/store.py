@@ -117,10 +117,14 @@ def write_only(array: zarr.Array[Any]) -> zarr.Array[Any]:
     )
 
 
-def is_in_memory(store: object) -> bool:
+def is_in_memory(store: Any) -> bool:
     """Whether the store lives in the memory of this process, where no other process can write."""
     while isinstance(store, WrapperStore):
         store = store._store
+    if isinstance(store, FsspecStore):
+        fs: Any = store.fs
+        protocol = getattr(getattr(fs, "sync_fs", fs), "protocol", ())
+        return "memory" in ((protocol,) if isinstance(protocol, str) else protocol)
     return isinstance(store, MemoryStore)
 
 
