@@ -342,7 +342,7 @@ def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Prog
             if lost:
                 raise BuildError(
                     f"{lost} of {done.size} blocks ran, but what they wrote is not in the target: dask's workers write "
-                    "elsewhere; give a target that all of them see under the same name, such as a shared folder or a URL"
+                    "elsewhere; give a target that all of them see under one name, such as a shared folder or a URL"
                 )
             # a graph of one block is run under another name, and then it reports nothing
             ran += stage.tasks

@@ -58,7 +58,6 @@ def test_a_list_of_tuples_is_one_per_level() -> None:
     factors = [(1, 2, 2), (2, 2, 2), (3, 1, 1)]
     assert resolve(factors) == resolve(factors, 3) == resolve(np.array(factors)) == resolve(tuple(factors)) == factors
     assert resolve([{"x": 2}, {"y": 3}]) == [(1, 1, 2), (1, 3, 1)]
-    assert resolve([]) == []
     assert resolve([(1, 2)], shape=(3, 50, 50), axes="cyx") == [(1, 1, 2)]
 
 
@@ -166,6 +165,7 @@ def test_cumulative_factors_do_not_overflow() -> None:
         ("cubic", None, "'cubic'"),
         ("isotropic", None, "voxel_size="),
         ([(1, 2, 2), (2, 2)], None, "one entry per axis"),
+        ([], None, "empty"),
         ([(1, 2, 2)], 2, "levels=2 does not match the 1"),
         (2, -1, "at least 0"),
         (2, 1.5, "at least 0"),
