@@ -3,8 +3,8 @@
     python benchmarks/builds.py [--directory DIR] [--side 1024] [--chunk 128] [--runs 3] [--memory "1 GiB"]
 
 Both copy level 0 and make the same levels with the same chunks and codec, each run in a process of its own, in turn.
-tensorstore reads each level back from the level before, in blocks of 256^3 with several in flight. Prints medians of wall
-time and of peak resident memory (VmHWM), and their ratios.
+tensorstore reads each level back from the level before, in blocks of 256^3 with several in flight. Prints medians of
+wall time and of peak resident memory (VmHWM), and their ratios.
 """
 
 from __future__ import annotations
@@ -136,9 +136,7 @@ def main() -> None:
         for _ in range(options.runs):
             for program, values in figures.items():
                 shutil.rmtree(target, ignore_errors=True)
-                values.append(
-                    measure(program, sources[name], str(target), method, str(options.levels), options.memory)
-                )
+                values.append(measure(program, sources[name], str(target), method, str(options.levels), options.memory))
         shutil.rmtree(target, ignore_errors=True)
         ratios = [
             [ours / theirs for ours, theirs in zip(*pair, strict=True)]

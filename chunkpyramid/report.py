@@ -81,7 +81,8 @@ def describe_plan(plan: PyramidPlan) -> str:
         f"reads {format_bytes(plan.bytes_read)}, writes {format_bytes(plan.bytes_written)} (uncompressed)\n"
         f"memory: {format_bytes(BASELINE)} process + {format_bytes(largest.tasks * GRAPH_BYTES_PER_TASK)} graph + "
         f"{min(plan.threads, largest.tasks)} tasks x {format_bytes(memory.total)} "
-        f"(block {format_bytes(memory.block)}, piece {format_bytes(memory.piece)}, states {format_bytes(memory.states)}, buffers "
-        f"{format_bytes(memory.buffers)}, codecs {format_bytes(memory.codecs)})\n"
+        f"(block {format_bytes(memory.block)}, piece {format_bytes(memory.piece)}, "
+        f"states {format_bytes(memory.states)}, buffers {format_bytes(memory.buffers)}, "
+        f"codecs {format_bytes(memory.codecs)})\n"
         f"        = {format_bytes(plan.peak_bytes)} promised, of a limit of {format_bytes(plan.memory_limit)}"
     )
