@@ -165,7 +165,9 @@ def assert_the_limit_named_works(request: Request) -> None:
     named = re.search(r"at least ([\d.]+ \w+) of memory", str(refusal.value))
     assert named is not None
     least = math.ceil(parse_bytes(named[1]))
-    assert make_plan(replace(request, memory_limit=least)).peak_bytes <= least
+    plan = make_plan(replace(request, memory_limit=least))
+    assert plan.peak_bytes <= least
+    assert plan.stages[-1].last_level == len(request.levels) - 1
 
 
 @given(requests())
