@@ -287,9 +287,12 @@ def _candidates(request: Request, source_level: int, threads: int, slots: int) -
 
 
 def _duration(request: Request, stage: Stage, slots: int) -> float:
-    """Bytes that one slot moves: what is read and encoded, shared out as evenly as whole blocks allow."""
+    """Bytes that one slot moves: what is read and encoded, shared out as evenly as whole blocks allow.
+
+    Half a block is added, which is what a slot loses when a build is interrupted.
+    """
     encoded = sum(math.prod(request.levels[o.level].shape) * o.itemsize for o in stage.outputs if not o.copied)
-    return (stage.bytes_read + encoded) / stage.tasks * ceil_div(stage.tasks, slots)
+    return (stage.bytes_read + encoded) / stage.tasks * (ceil_div(stage.tasks, slots) + 0.5)
 
 
 def _cost(request: Request, stage: Stage, slots: int) -> float:

@@ -315,7 +315,7 @@ def test_bytes_are_those_of_the_arrays() -> None:
     volume = zarr.create_array({}, shape=(64, 64, 64), chunks=(16, 16, 16), dtype="u2")
     with dask.config.set(scheduler="threads", num_workers=1):
         plan = cp.plan_pyramid(volume, {}, levels=3, method="mode")
-    assert plan.bytes_read == 2 * 64**3
+    assert plan.bytes_read == 2 * sum(math.prod(plan.levels[stage.source_level].shape) for stage in plan.stages)
     assert plan.bytes_written == 2 * (64**3 + 32**3 + 16**3 + 8**3)
 
 
@@ -325,3 +325,11 @@ def test_levels_far_coarser_than_the_volume() -> None:
     assert plan.levels[-1].shape == (1, 1)
     assert plan.levels[-1].cumulative == (2**52, 2**52)
     assert plan.levels[-1].footprint == 35
+
+
+def test_no_task_is_most_of_a_petabyte() -> None:
+    """A block that is interrupted is lost: plans prefer many, also where one task at a time fills the memory."""
+    volume = zarr.create_array({}, shape=(100_000,) * 3, chunks=(64,) * 3, dtype="u1")
+    with dask.config.set(scheduler="threads", num_workers=2):
+        plan = cp.plan_pyramid(volume, {}, chunks=64, shards=1024, method="mean", memory_limit="16 GiB")
+    assert plan.stages[0].tasks > 100
