@@ -31,7 +31,7 @@ class WriteUnits:
         self.array = array
         self.unit = unit
         self.direct = direct
-        self.open: dict[Shape, tuple[Box, npt.NDArray[Any], int]] = {}
+        self.open: dict[Shape, tuple[npt.NDArray[Any], int]] = {}
 
     def put(self, box: Box, values: npt.NDArray[Any]) -> None:
         if self.direct:
@@ -44,13 +44,13 @@ class WriteUnits:
                 write_box(self.array, unit, values[part.relative_to(box.start).slices])
                 continue
             if unit.start in self.open:
-                _, buffer, missing = self.open.pop(unit.start)
+                buffer, missing = self.open.pop(unit.start)
             else:
                 buffer, missing = np.empty(unit.shape, dtype=self.array.dtype), unit.size
             buffer[part.relative_to(unit.start).slices] = values[part.relative_to(box.start).slices]
             missing -= part.size
             if missing:
-                self.open[unit.start] = (unit, buffer, missing)
+                self.open[unit.start] = (buffer, missing)
             else:
                 write_box(self.array, unit, buffer)
 
@@ -65,8 +65,8 @@ class BlockTask:
     """The task of one stage, called once per block; it can be sent to other processes.
 
     ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array; one that copies its
-    chunks to level 0 where that output is copied), ``carry_in``
-    and ``carry_out`` the carry arrays by name, ``arrays`` the level arrays by level, ``flags`` the done flags.
+    chunks to level 0 where that output is copied), ``carry_in`` and ``carry_out`` the carry arrays by name, ``arrays``
+    the level arrays by level, ``flags`` the done flags.
     """
 
     stage: Stage

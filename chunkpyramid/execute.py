@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import dask
 import dask.array as da
+import dask.multiprocessing
 import dask.threaded
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ def active_machine() -> Machine:
         return Machine("synchronous", 1, 1, memory)
     pool = dask.config.get("pool", None)
     count = getattr(pool, "_max_workers", None) or dask.config.get("num_workers", None) or dask.system.CPU_COUNT
-    if get is _multiprocessing_get():
+    if get is dask.multiprocessing.get:
         return Machine("processes", 1, count, memory // count)
     return Machine("threads", count, count, memory)
 
@@ -123,9 +124,3 @@ def _client(get: Any) -> Any:
     """Return the distributed client whose ``get`` this is, or None."""
     owner = getattr(get, "__self__", None)
     return owner if owner is not None and hasattr(owner, "scheduler_info") else None
-
-
-def _multiprocessing_get() -> Any:
-    from dask import multiprocessing
-
-    return multiprocessing.get

@@ -16,6 +16,7 @@ __all__ = [
     "TaskMemory",
     "available_memory",
     "peak_memory",
+    "process_peak",
 ]
 
 MIB = 2**20
@@ -52,6 +53,11 @@ class TaskMemory:
     @property
     def total(self) -> int:
         return self.block + self.piece + self.states + self.buffers + self.codecs
+
+
+def process_peak(memory: TaskMemory, tasks: int, threads: int) -> int:
+    """Return the projected bytes of a process that runs a stage: no more tasks at once than there are."""
+    return BASELINE + min(threads, tasks) * memory.total + tasks * GRAPH_BYTES_PER_TASK
 
 
 def _first_number(*paths: str) -> int | None:

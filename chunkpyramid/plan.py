@@ -27,9 +27,9 @@ from chunkpyramid.memory import (
     CHUNKS_IN_FLIGHT,
     DECODING_COPIES,
     ENCODING_COPIES,
-    GRAPH_BYTES_PER_TASK,
     RETAINED_COPIES,
     TaskMemory,
+    process_peak,
 )
 from chunkpyramid.methods import Reduction
 from chunkpyramid.report import describe_plan, format_bytes
@@ -57,6 +57,10 @@ class Level:
     def write_unit(self) -> Shape:
         """The unit of safe concurrent writing: the shard if the level is sharded, else the chunk."""
         return self.shards or self.chunks
+
+    def factor_from(self, finer: Level) -> Shape:
+        """Return the factor from a finer level to this one."""
+        return tuple(c // s for c, s in zip(self.cumulative, finer.cumulative, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,7 @@ def _as_plan(request: Request, stages: tuple[Stage, ...], threads: int) -> Pyram
         method=request.reduction.name,
         dtype=str(request.reduction.dtype),
         memory_limit=request.memory_limit,
-        peak_bytes=max((_peak(s.grid, s.memory, threads) for s in stages), default=BASELINE),
+        peak_bytes=max((process_peak(s.memory, s.tasks, threads) for s in stages), default=BASELINE),
         threads=threads,
     )
 
@@ -238,12 +242,6 @@ class _TooLargeError(Exception):
         self.least = least
 
 
-def _peak(grid: Shape, memory: TaskMemory, threads: int) -> int:
-    """Return the bytes of a process that runs a stage with this grid: no more tasks at once than there are."""
-    tasks = math.prod(grid)
-    return BASELINE + min(threads, tasks) * memory.total + tasks * GRAPH_BYTES_PER_TASK
-
-
 def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...]:
     """Return the stages: each the cheapest that fits and leaves a way to the last level that fits, too."""
     last = len(request.levels) - 1
@@ -252,7 +250,7 @@ def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...
     def way(source_level: int) -> tuple[int, tuple[Stage, ...]]:
         """Return the stages from a level to the last, or the least memory with which there are any."""
         candidates = _candidates(request, source_level, threads, slots)
-        peaks = {stage: _peak(stage.grid, stage.memory, threads) for stage in candidates}
+        peaks = {stage: process_peak(stage.memory, stage.tasks, threads) for stage in candidates}
 
         def order(stage: Stage) -> tuple[bool, bool, float, int]:
             # a chunk read twice costs more than bytes where requests are slow, so one read comes before all else;
@@ -320,7 +318,7 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
         _outputs(request, levels, writes_level_0=source_level == 0 and request.writes_level_0, aligned=aligned)
     )
     units = [output.unit for output in outputs]
-    factor = tuple(c // s for c, s in zip(levels[-1].cumulative, source.cumulative, strict=True))
+    factor = levels[-1].factor_from(source)
     itemsize = _stored_itemsize(request, source)
     # a later stage reads what an earlier one wrote: the carry is in chunks, a level in its write units
     read_chunks = request.read_chunks if source_level == 0 else source.chunks if carries else source.write_unit
@@ -342,7 +340,7 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
         for part in reversed(list(grow_piece(granule, whole, extent, itemsize)))
     ):
         memory = _task_memory(request, extent, outputs, block, piece, read_chunks, itemsize)
-        if _peak(ceil_shape(extent, block), memory, threads) <= request.memory_limit:
+        if process_peak(memory, math.prod(ceil_shape(extent, block)), threads) <= request.memory_limit:
             break
     amplification = read_amplification(extent, block, piece, read_chunks) if read_chunks else 1
     return Stage(
@@ -364,7 +362,7 @@ def _outputs(request: Request, levels: Sequence[Level], *, writes_level_0: bool,
     source, last = levels[0], levels[-1]
     itemsize = request.reduction.dtype.itemsize
     for level in levels if writes_level_0 else levels[1:]:
-        factor = tuple(c // s for c, s in zip(level.cumulative, source.cumulative, strict=True))
+        factor = level.factor_from(source)
         copied = level.index == 0 and aligned and request.copies_level_0
         yield Output(level.index, False, factor, multiply(level.write_unit, factor), itemsize, copied)
     if request.reduction.carries and last is not request.levels[-1]:

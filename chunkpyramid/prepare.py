@@ -95,7 +95,7 @@ class Prepared:
     def fingerprint(self) -> dict[str, Any]:
         """Return what must agree for a build to continue an unfinished one, in values that JSON can hold."""
         return {
-            "source": self.source.identity,
+            "source": self.source.identity(),
             "shape": list(self.source.shape),
             "dtype": str(self.reduction.dtype),
             **self.multiscale.parameters,
@@ -139,8 +139,6 @@ def prepare(
         raise ArgumentError(f"name must be a non-empty string without slashes, but {name!r} was given")
     if name in METADATA_FILES:
         raise ArgumentError(f"name must not be that of a file of zarr's, but {name!r} was given")
-    if not isinstance(sparse, bool | np.bool_):
-        raise ArgumentError(f"sparse must be True or False, but {sparse!r} was given")
     opened = open_source(source, axes, writable=target is None)
     in_place = target is None and opened.is_zarr
     if in_place:
@@ -158,7 +156,7 @@ def prepare(
     dtype = opened.dtype.newbyteorder("=")
     if method == "auto":
         method = "mode" if opened.is_labels else auto_method(dtype)
-    reduction = resolve_method(method, dtype, sparse=bool(sparse), background=background, rounding=rounding)
+    reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=rounding)
 
     level_chunks = _per_axis(chunks, "chunks", base) or opened.chunks or default_chunks(opened.shape, base, dtype)
     level_shards = _per_axis(shards, "shards", base)

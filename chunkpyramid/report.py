@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chunkpyramid.memory import BASELINE, GRAPH_BYTES_PER_TASK
+from chunkpyramid.memory import BASELINE, GRAPH_BYTES_PER_TASK, process_peak
 
 if TYPE_CHECKING:
     from chunkpyramid.plan import PyramidPlan
@@ -71,9 +71,7 @@ def describe_plan(plan: PyramidPlan) -> str:
     )
     if not plan.stages:
         return f"chunkpyramid plan: nothing to compute, only the metadata is written\n\n{levels}"
-    largest = max(
-        plan.stages, key=lambda s: min(plan.threads, s.tasks) * s.memory.total + s.tasks * GRAPH_BYTES_PER_TASK
-    )
+    largest = max(plan.stages, key=lambda stage: process_peak(stage.memory, stage.tasks, plan.threads))
     memory = largest.memory
     return (
         f"chunkpyramid plan: method {plan.method}, dtype {plan.dtype}, {len(plan.levels)} levels, "

@@ -43,13 +43,13 @@ class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc]
 class Source:
     """A source: its array (zarr or dask) and what is known of it.
 
-    ``identity`` names the source in the fingerprint of a build, and ``dimension_coordinates`` holds the
+    ``in_memory`` is the NumPy array that a dask array was made of, if it was; ``dimension_coordinates`` holds the
     coordinate variables of a DataArray by axis.
     """
 
     array: Any
     coordinates: Coordinates
-    identity: str
+    in_memory: npt.NDArray[Any] | None = None
     name: str | None = None
     is_labels: bool = False
     kept: Mapping[str, Any] = field(default_factory=dict)
@@ -59,6 +59,14 @@ class Source:
     @property
     def is_zarr(self) -> bool:
         return isinstance(self.array, zarr.Array)
+
+    def identity(self) -> str:
+        """Return what tells the source from others in the fingerprint of a build; NumPy arrays are read for it."""
+        if self.is_zarr:
+            return store_id(self.array)
+        if self.in_memory is not None:
+            return f"numpy {zlib.adler32(np.ascontiguousarray(self.in_memory).view(np.uint8).data)}"
+        return f"dask {self.array.name}"
 
     def zarr_arrays(self) -> list[zarr.Array[Any]]:
         """Return the zarr arrays that are read, also those that a dask graph reads."""
@@ -120,7 +128,7 @@ def open_source(source: Any, axes: str | Sequence[str] | None, *, writable: bool
     if isinstance(source, xr.DataArray):
         opened = _from_dataarray(source, axes)
     elif isinstance(source, da.Array):
-        opened = Source(source, Coordinates((), (), ()), f"dask {source.name}")
+        opened = Source(source, Coordinates((), (), ()))
     elif isinstance(source, np.ndarray):
         opened = _from_numpy(source)
     elif isinstance(source, zarr.Array):
@@ -164,10 +172,9 @@ def _from_numpy(array: npt.NDArray[Any]) -> Source:
 
     if array.dtype.hasobject:
         raise ArgumentError(f"the source has dtype {array.dtype}, which holds Python objects and cannot be stored")
-    checksum = zlib.adler32(np.ascontiguousarray(array).view(np.uint8).data) if array.size else 0
     # a name of its own spares dask from hashing the whole array
     lazy = da.from_array(array, chunks=-1, name=False)
-    return Source(lazy, Coordinates((), (), ()), f"numpy {checksum}")
+    return Source(lazy, Coordinates((), (), ()), in_memory=array)
 
 
 def _from_zarr(array: zarr.Array[Any]) -> Source:
@@ -181,7 +188,7 @@ def _from_zarr(array: zarr.Array[Any]) -> Source:
             axes = ()
         if axes:
             coordinates = Coordinates(axes, (1.0,) * len(axes), (0.0,) * len(axes))
-    opened = Source(array, coordinates, store_id(array))
+    opened = Source(array, coordinates)
     if array.path:
         path, _, name = array.path.rpartition("/")
         return _with_group_metadata(opened, array.store, path, name)
@@ -230,7 +237,7 @@ def _from_group(group: zarr.Group) -> Source:
     array = group[path]
     if not isinstance(array, zarr.Array):
         raise ArgumentError(f"level 0 of the OME-Zarr image {group} is no array")
-    return _with_multiscale(Source(array, Coordinates((), (), ()), store_id(array)), group, multiscale)
+    return _with_multiscale(Source(array, Coordinates((), (), ())), group, multiscale)
 
 
 def _from_dataarray(source: Any, axes: str | Sequence[str] | None) -> Source:
@@ -242,7 +249,6 @@ def _from_dataarray(source: Any, axes: str | Sequence[str] | None) -> Source:
     return Source(
         source.data,
         coordinates,
-        f"dask {source.data.name}",
         name=str(source.name) if source.name is not None else None,
         attributes={key: value for key, value in source.attrs.items() if _is_plain(value)},
         dimension_coordinates=values,
