@@ -13,7 +13,7 @@ import zarr
 
 from chunkpyramid.blocking import is_direct
 from chunkpyramid.errors import BuildError
-from chunkpyramid.grid import Box, Shape, footprint_lengths, multiply, nested_order, tile
+from chunkpyramid.grid import Box, Shape, axis_footprint, multiply, nested_order, tile
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.store import is_in_memory, read_box, write_box
@@ -161,9 +161,9 @@ class BlockTask:
 
     def _read_carry(self, piece: Box) -> State:
         level = self.levels[self.stage.source_level]
-        weights = tuple(
-            footprint_lengths(a, b, f, n)
+        footprints = tuple(
+            axis_footprint(a, b, f, n)
             for a, b, f, n in zip(piece.start, piece.stop, level.cumulative, self.levels[0].shape, strict=True)
         )
         fields = {name: read_box(array, piece) for name, array in self.carry_in.items()}
-        return self.reduction.from_carry(fields, weights)
+        return self.reduction.from_carry(fields, footprints)

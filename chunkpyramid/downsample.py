@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ArgumentError
+from .grid import ceil_shape
 from .methods import METHODS, auto_method, resolve_method
-from .reduce import Array, Factor, memory_order, reduced_shape
+from .reduce import Array, Factor, memory_order
 
 __all__ = [
     "downsample",
@@ -27,9 +28,6 @@ __all__ = [
 ]
 
 FactorLike = int | Sequence[int]
-
-# Several levels are made of slabs of about this size, whose exact states stay in the caches.
-SLAB_BYTES = 16 << 20
 
 
 def downsample(
@@ -263,38 +261,13 @@ def _levels(array: Array, factor: Factor, count: int, count_name: str, method: s
         raise ArgumentError(f"method: {method!r} was given, allowed are 'auto', {', '.join(map(repr, METHODS))}")
     reduction = resolve_method(method, array.dtype, **rules)
     order = memory_order(array) or "C"
-    levels = []
     shape = array.shape
+    levels = []
     for _ in range(number):
-        shape = reduced_shape(shape, factor)
+        shape = ceil_shape(shape, factor)
         levels.append(np.empty(shape, reduction.dtype, order=order))
-    axis = 0 if order == "C" else array.ndim - 1
-    aligned = int(factor[axis] ** number)
-    thickness = array.shape[axis] if number == 1 else _slab_thickness(array, axis, aligned)
-    for start in range(0, array.shape[axis], thickness):
-        state = reduction.lift(_slab(array, axis, start, thickness))
-        begin = start
-        for index, level in enumerate(levels):
-            begin //= factor[axis]
-            following, _ = reduction.step(
-                state,
-                factor,
-                keep_state=index + 1 < number,
-                out=_slab(level, axis, begin, reduced_shape(state.shape, factor)[axis]),
-            )
-            if following is not None:
-                state = following
+    reduction.steps(reduction.lift(array), [factor] * number, keep_state=False, outs=levels)
     return levels
-
-
-def _slab_thickness(array: Array, axis: int, aligned: int) -> int:
-    """How much of the slowest axis to take through all levels at a time: whole footprints of the last level."""
-    bytes_of_one = array.nbytes // array.shape[axis] * aligned
-    return aligned * max(1, SLAB_BYTES // int(bytes_of_one))
-
-
-def _slab(array: Array, axis: int, start: int, thickness: int) -> Array:
-    return array[(slice(None),) * axis + (slice(start, start + thickness),)]
 
 
 def _as_array(array: npt.ArrayLike) -> Array:

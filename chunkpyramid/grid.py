@@ -6,16 +6,15 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from typing import NamedTuple
 
 __all__ = [
+    "AxisFootprint",
     "Box",
     "Shape",
+    "axis_footprint",
     "ceil_div",
     "ceil_shape",
-    "footprint_lengths",
     "lcm_shape",
     "multiply",
     "nested_order",
@@ -140,11 +139,23 @@ def windows(counts: Sequence[int], most: int) -> Iterator[Box]:
         yield cell.clip(counts)
 
 
-def footprint_lengths(start: int, stop: int, cumulative: int, length: int) -> npt.NDArray[np.int64]:
-    """Return, for the indices ``start..stop`` of a level's axis, how many level-0 voxels lie under each.
+class AxisFootprint(NamedTuple):
+    """The level-0 voxels under ``each`` index of an axis but the last, and under the ``last``."""
 
-    ``cumulative`` is the level's cumulative factor and ``length`` the level-0 length of that axis; only the
-    last index of the axis can have fewer than ``cumulative``.
+    each: int
+    last: int
+
+    def coarser(self, size: int, factor: int) -> AxisFootprint:
+        """Return the footprint of the next level of an axis of this size."""
+        count = ceil_div(size, factor)
+        last = (size - (count - 1) * factor - 1) * self.each + self.last
+        return AxisFootprint(factor * self.each if count > 1 else last, last)
+
+
+def axis_footprint(start: int, stop: int, cumulative: int, length: int) -> AxisFootprint:
+    """Return the footprint of the indices ``start..stop`` of a level's axis.
+
+    ``cumulative`` is the level's cumulative factor and ``length`` the level-0 length of that axis.
     """
-    index = np.arange(start, stop, dtype=np.int64)
-    return np.minimum(cumulative, length - index * cumulative)
+    last = min(cumulative, length - (stop - 1) * cumulative)
+    return AxisFootprint(cumulative if stop - start > 1 else last, last)

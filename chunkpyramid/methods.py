@@ -7,14 +7,28 @@ package knows of them. What a state holds is a matter of its reduction.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .errors import ArgumentError
-from .reduce import INT128, UINT128, Array, Factor, checked_background, footprint_of, narrow, reduce_array, widen
+from .grid import AxisFootprint, ceil_shape
+from .reduce import (
+    INT128,
+    UINT128,
+    Array,
+    Factor,
+    Footprints,
+    Reduced,
+    Step,
+    checked_background,
+    largest_footprint,
+    narrow,
+    reduce_levels,
+    widen,
+)
 
 __all__ = ["METHODS", "Reduction", "State", "auto_method", "resolve_method"]
 
@@ -33,14 +47,14 @@ class State:
 
     values
         The voxels, or their sums.
-    weights
-        For sums: per axis, how many level-0 voxels lie under each index.
+    footprints
+        For sums: per axis, how many level-0 voxels lie under its indices.
     counts
         For sparse sums: how many voxels went into each.
     """
 
     values: Array
-    weights: tuple[Array, ...] | None = None
+    footprints: Footprints | None = None
     counts: Array | None = None
 
     @property
@@ -94,14 +108,39 @@ class Reduction:
         self, state: State, factor: Factor, *, keep_state: bool = True, out: Array | None = None
     ) -> tuple[State | None, Array]:
         """`fold` and `render` in one go. The state may share memory with the array, and so with `out`."""
-        factor = self._usable_factor(state, factor)
-        if _changes_nothing(state.shape, factor):
-            return state, self.render(state, out)
-        rendered = self._reduce(state.values, factor, out)
-        return State(rendered), rendered
+        folded, (level,) = self.steps(state, [factor], keep_state=keep_state, outs=None if out is None else [out])
+        return folded, level
 
-    def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
+    def steps(
+        self, state: State, factors: Sequence[Factor], *, keep_state: bool = True, outs: Sequence[Array] | None = None
+    ) -> tuple[State | None, list[Array]]:
+        """`step` for several levels, and the state of the last one, while what they read is in the caches."""
+        shape = state.shape
+        usable = []
+        for factor in factors:
+            usable.append(self._usable_factor(shape, factor))
+            shape = ceil_shape(shape, factor)
+        targets: list[Array | None] = [None] * len(usable) if outs is None else list(outs)
+        same = next((i for i, f in enumerate(usable) if not _changes_nothing(state.shape, f)), len(usable))
+        levels = [self.render(state, out) for out in targets[:same]]
+        if same == len(usable):
+            return state, levels
+        folded, made = self._reduce(state, usable[same:], keep_state, targets[same:])
+        return folded, levels + made
+
+    def _reduce(
+        self, state: State, factors: Sequence[Factor], keep_state: bool, outs: Sequence[Array | None]
+    ) -> tuple[State | None, list[Array]]:
         raise NotImplementedError
+
+    def _reduce_levels(
+        self, method: str, state: State, factors: Sequence[Factor], outs: Sequence[Array | None]
+    ) -> tuple[State, list[Array]]:
+        """`_reduce` by a kernel whose results are levels and states at once."""
+        steps = [Step(method, f, self.dtype, keep=True, out=out) for f, out in zip(factors, outs, strict=True)]
+        results = reduce_levels(state.values, steps, background=self._background)
+        levels = [result.values for result in results if result.values is not None]
+        return State(levels[-1]), levels
 
     def carry_dtypes(self, footprint: int) -> dict[str, np.dtype[Any]]:
         """The arrays that hold a state whose voxels stand for at most `footprint` level-0 voxels."""
@@ -111,8 +150,8 @@ class Reduction:
         """A state as the arrays of `carry_dtypes(footprint)`, by default for the footprint the state has."""
         return {}
 
-    def from_carry(self, fields: Mapping[str, Array], weights: tuple[Array, ...]) -> State:
-        """The state that was carried. `weights`: per axis, the level-0 voxels under each index (int64)."""
+    def from_carry(self, fields: Mapping[str, Array], footprints: Footprints) -> State:
+        """The state that was carried. `footprints`: per axis, the level-0 voxels under its indices."""
         raise ArgumentError(f"method {self.name!r} carries nothing: lift the rendered level instead")
 
     def state_itemsize(self, footprint: int) -> int:
@@ -130,15 +169,15 @@ class Reduction:
     def check_factor(self, factor: Factor) -> None:
         """Raise `ArgumentError` if the method cannot go from a level to the next by this factor."""
 
-    def _usable_factor(self, state: State, factor: Factor) -> Factor:
+    def _usable_factor(self, shape: tuple[int, ...], factor: Factor) -> Factor:
         """The factor, checked, and no longer than the axes: a footprint has no voxels beyond them."""
-        if len(factor) != len(state.shape) or min(factor) < 1:
+        if len(factor) != len(shape) or min(factor) < 1:
             raise ArgumentError(
-                f"factor: {tuple(factor)} was given for an array of shape {state.shape}: "
+                f"factor: {tuple(factor)} was given for an array of shape {shape}: "
                 "give one integer of at least 1 per axis"
             )
         self.check_factor(factor)
-        return tuple(map(min, factor, state.shape))
+        return tuple(map(min, factor, shape))
 
     @property
     def _background(self) -> Array:
@@ -161,21 +200,14 @@ class Mode(Reduction):
                 "can vote: give a smaller factor and more levels"
             )
 
-    def _usable_factor(self, state: State, factor: Factor) -> Factor:
-        super()._usable_factor(state, factor)
+    def _usable_factor(self, shape: tuple[int, ...], factor: Factor) -> Factor:
+        super()._usable_factor(shape, factor)
         return factor  # the replicas beyond the edge vote too
 
-    def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
-        result = reduce_array(
-            values,
-            factor,
-            method="sparse_mode" if self.sparse else "mode",
-            keep=self.dtype,
-            out=out,
-            background=self._background,
-        )
-        assert result.values is not None
-        return result.values
+    def _reduce(
+        self, state: State, factors: Sequence[Factor], keep_state: bool, outs: Sequence[Array | None]
+    ) -> tuple[State | None, list[Array]]:
+        return self._reduce_levels("sparse_mode" if self.sparse else "mode", state, factors, outs)
 
 
 class Extreme(Reduction):
@@ -189,15 +221,20 @@ class Extreme(Reduction):
     def supported(cls) -> str:
         return super().supported() + ", datetime64 and timedelta64"
 
-    def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
+    def _reduce(
+        self, state: State, factors: Sequence[Factor], keep_state: bool, outs: Sequence[Array | None]
+    ) -> tuple[State | None, list[Array]]:
         if self.dtype.kind not in "mM":
-            result = reduce_array(values, factor, method=self.name, keep=self.dtype, out=out)
-            assert result.values is not None
-            return result.values
+            return self._reduce_levels(self.name, state, factors, outs)
         extreme = np.minimum if self.name == "min" else np.maximum
-        for axis, step in enumerate(factor):
-            values = extreme.reduceat(values, np.arange(0, values.shape[axis], step), axis=axis)
-        return self.render(State(values), out)
+        levels: list[Array] = []
+        for factor, out in zip(factors, outs, strict=True):
+            values = state.values
+            for axis, step in enumerate(factor):
+                values = extreme.reduceat(values, np.arange(0, values.shape[axis], step), axis=axis)
+            state = State(values)
+            levels.append(self.render(state, out))
+        return state, levels
 
 
 class Stride(Reduction):
@@ -211,10 +248,16 @@ class Stride(Reduction):
     def supported(cls) -> str:
         return "every dtype without objects"
 
-    def _reduce(self, values: Array, factor: Factor, out: Array | None) -> Array:
-        first = values[tuple(slice(None, None, step) for step in factor)]
-        # A view would keep the whole piece in memory.
-        return first.copy(order="K") if out is None else self.render(State(first), out)
+    def _reduce(
+        self, state: State, factors: Sequence[Factor], keep_state: bool, outs: Sequence[Array | None]
+    ) -> tuple[State | None, list[Array]]:
+        levels: list[Array] = []
+        for factor, out in zip(factors, outs, strict=True):
+            first = state.values[tuple(slice(None, None, step) for step in factor)]
+            # A view would keep the whole piece in memory.
+            levels.append(first.copy(order="K") if out is None else self.render(State(first), out))
+            state = State(levels[-1])
+        return state, levels
 
 
 class Mean(Reduction):
@@ -230,81 +273,82 @@ class Mean(Reduction):
 
     def lift(self, piece: Array) -> State:
         values = self._checked(piece)
-        return State(values, tuple(np.ones(size, np.int64) for size in values.shape))
+        return State(values, (AxisFootprint(1, 1),) * values.ndim)
 
     def render(self, state: State, out: Array | None = None) -> Array:
-        assert state.weights is not None
+        assert state.footprints is not None
         if self._is_lifted(state):
             return super().render(state, out)
-        result = reduce_array(
-            state.values,
+        step = Step(
+            None,
             (1,) * len(state.shape),
-            method=None,
-            counts=state.counts,
-            sum_dtype=state.values.dtype,
+            state.values.dtype,
             rendered_dtype=self.dtype,
+            footprints=state.footprints,
             out=out,
-            weights=state.weights,
-            sparse=self.sparse,
-            background=self._background,
-            truncate=self.rounding == "truncate",
         )
+        (result,) = self._run(state, [step])
         assert result.rendered is not None
         return result.rendered
 
     def fold(self, state: State, factor: Factor) -> State:
-        folded, _ = self._step(state, factor, keep_state=True, render=False, out=None)
-        assert folded is not None
-        return folded
-
-    def step(
-        self, state: State, factor: Factor, *, keep_state: bool = True, out: Array | None = None
-    ) -> tuple[State | None, Array]:
-        folded, rendered = self._step(state, factor, keep_state=keep_state, render=True, out=out)
-        assert rendered is not None
-        return folded, rendered
-
-    def _step(
-        self, state: State, factor: Factor, *, keep_state: bool, render: bool, out: Array | None
-    ) -> tuple[State | None, Array | None]:
-        factor = self._usable_factor(state, factor)
-        assert state.weights is not None
+        factor = self._usable_factor(state.shape, factor)
         if _changes_nothing(state.shape, factor):
-            return state, self.render(state, out) if render else None
-        weights = tuple(
-            np.add.reduceat(axis, np.arange(0, axis.size, step))
-            for axis, step in zip(state.weights, factor, strict=True)
+            return state
+        footprints = self._footprints(state, [factor])
+        (result,) = self._run(state, self._sums(state, [factor], footprints))
+        assert result.values is not None
+        return State(result.values, footprints[0], result.counts)
+
+    def _reduce(
+        self, state: State, factors: Sequence[Factor], keep_state: bool, outs: Sequence[Array | None]
+    ) -> tuple[State | None, list[Array]]:
+        footprints = self._footprints(state, factors)
+        sums = self._sums(state, factors, footprints)
+        results = self._run(
+            state,
+            [
+                replace(
+                    step, keep=keep_state and step is sums[-1], rendered_dtype=self.dtype, footprints=voxels, out=out
+                )
+                for step, voxels, out in zip(sums, footprints, outs, strict=True)
+            ],
         )
-        values, counts, background = state.values, state.counts, self._background
-        to = self._sum_dtype(footprint_of(weights))
-        if self.dtype.kind != "f":
-            to = max(to, values.dtype, key=lambda dtype: dtype.itemsize)
-            if 2 * values.dtype.itemsize < to.itemsize:
-                # The kernels double the width of a sum, or keep it.
-                nearer = np.dtype(f"{self._kind}{to.itemsize // 2}")
-                values, background = values.astype(nearer), background.astype(nearer)
-                counts = None if counts is None else counts.astype(nearer)
-        if self.sparse and counts is None:
-            method = "sparse_sum"
-        else:
-            method = "sum_same" if values.dtype == to else "sum"
-        result = reduce_array(
-            values,
-            factor,
-            method=method,
-            counts=counts,
-            keep=to if keep_state or not render else None,
-            sum_dtype=to,
-            rendered_dtype=self.dtype if render else None,
-            out=out,
-            weights=weights,
+        levels = [result.rendered for result in results if result.rendered is not None]
+        last = results[-1]
+        return None if last.values is None else State(last.values, footprints[-1], last.counts), levels
+
+    def _run(self, state: State, steps: Sequence[Step]) -> list[Reduced]:
+        return reduce_levels(
+            state.values,
+            steps,
+            counts=state.counts,
             sparse=self.sparse,
-            background=background,
+            background=self._background,
             truncate=self.rounding == "truncate",
         )
-        if result.values is None:
-            return None, result.rendered
-        return State(result.values, weights, result.counts), result.rendered
+
+    def _footprints(self, state: State, factors: Sequence[Factor]) -> list[Footprints]:
+        """The footprints of each level below a state."""
+        footprints, shape, levels = state.footprints, state.shape, []
+        assert footprints is not None
+        for factor in factors:
+            footprints = tuple(
+                axis.coarser(size, step) for axis, size, step in zip(footprints, shape, factor, strict=True)
+            )
+            shape = ceil_shape(shape, factor)
+            levels.append(footprints)
+        return levels
+
+    def _sums(self, state: State, factors: Sequence[Factor], footprints: Sequence[Footprints]) -> list[Step]:
+        """The steps that sum a state, in sums as narrow as is safe for each level."""
+        sparse = self.sparse and state.counts is None
+        dtype = state.values.dtype
+        steps: list[Step] = []
+        for factor, footprint in zip(factors, footprints, strict=True):
+            dtype = max(dtype, self._sum_dtype(largest_footprint(footprint)), key=lambda dtype: dtype.itemsize)
+            steps.append(Step("sparse_sum" if sparse and not steps else "sum", factor, dtype, keep=True))
+        return steps
 
     @property
     def _kind(self) -> str:
@@ -325,10 +369,10 @@ class Mean(Reduction):
         )
 
     def _is_lifted(self, state: State) -> bool:
-        assert state.weights is not None
+        assert state.footprints is not None
         if self.sparse:
             return state.counts is None
-        return state.values.dtype == self.dtype and footprint_of(state.weights) == 1
+        return state.values.dtype == self.dtype and largest_footprint(state.footprints) == 1
 
     def state_itemsize(self, footprint: int) -> int:
         if footprint == 1:
@@ -348,8 +392,8 @@ class Mean(Reduction):
         return fields
 
     def to_carry(self, state: State, footprint: int | None = None) -> dict[str, Array]:
-        assert state.weights is not None
-        own = footprint_of(state.weights)
+        assert state.footprints is not None
+        own = largest_footprint(state.footprints)
         dtypes = self.carry_dtypes(own if footprint is None else max(footprint, own))
         values, counts = state.values, state.counts
         wide = "sum_low" in dtypes
@@ -373,7 +417,7 @@ class Mean(Reduction):
         sums = np.where(counted, values, np.zeros((), self.dtype))
         return widen(sums, dtype), widen(counted.astype(np.uint8), dtype)
 
-    def from_carry(self, fields: Mapping[str, Array], weights: tuple[Array, ...]) -> State:
+    def from_carry(self, fields: Mapping[str, Array], footprints: Footprints) -> State:
         dtypes = {name: np.asarray(array).dtype for name, array in fields.items()}
         if "sum" in fields:
             values = np.asarray(fields["sum"])
@@ -382,12 +426,11 @@ class Mean(Reduction):
             values["low"], values["high"] = fields["sum_low"], fields["sum_high"]
         else:
             raise ArgumentError(f"fields: a sum is needed, as to_carry gives it, not {dtypes}")
-        weights = tuple(np.ascontiguousarray(axis, np.int64) for axis in weights)
-        if tuple(axis.size for axis in weights) != values.shape:
-            raise ArgumentError(f"weights: one array per axis of the shape {values.shape} is needed")
+        if len(footprints) != values.ndim:
+            raise ArgumentError(f"footprints: one per axis of the shape {values.shape} is needed")
         if not self.sparse:
-            return State(values, weights)
-        return State(values, weights, widen(np.asarray(fields["count"]), values.dtype))
+            return State(values, footprints)
+        return State(values, footprints, widen(np.asarray(fields["count"]), values.dtype))
 
 
 _REDUCTIONS: dict[str, type[Reduction]] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import _chunkpyramid_kernels as kernels
@@ -16,24 +16,27 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ArgumentError
+from .grid import AxisFootprint, ceil_shape
 
 __all__ = [
     "INT128",
     "UINT128",
     "Array",
     "Factor",
+    "Footprints",
     "Reduced",
+    "Step",
     "checked_background",
-    "footprint_of",
+    "largest_footprint",
     "memory_order",
     "narrow",
-    "reduce_array",
-    "reduced_shape",
+    "reduce_levels",
     "widen",
 ]
 
 Array = npt.NDArray[Any]
 Factor = tuple[int, ...]
+Footprints = tuple[AxisFootprint, ...]
 Order = Literal["C", "F"]
 
 
@@ -41,20 +44,60 @@ Order = Literal["C", "F"]
 UINT128 = np.dtype([("low", "u8"), ("high", "u8")])
 INT128 = np.dtype([("low", "u8"), ("high", "i8")])
 
-_WIDE_NAMES = {UINT128: "uint128", INT128: "int128", np.dtype(bool): "uint8"}
+_KERNEL_DTYPES = {UINT128: "uint128", INT128: "int128", np.dtype(bool): "uint8"} | {
+    np.dtype(name): name for name in kernels.DTYPE_CODES if not name.endswith("128")
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a level is made from what the step before it folded.
+
+    method
+        Name of a kernel ("sum", "sparse_sum", "mode", "sparse_mode", "min", "max"), or None to render the input as
+        it is.
+    factor
+        One entry per axis; all 1 if `method` is None.
+    sum_dtype
+        The dtype of what is folded.
+    keep
+        Whether the folded values (and counts) are wanted, beyond being read by the next step.
+    rendered_dtype, footprints
+        Round the sums, divided by the level-0 voxels of their footprints, to this dtype. Not rendered if None.
+    out
+        Where the result goes: the rendered array, or else the folded one.
+    """
+
+    method: str | None
+    factor: Factor
+    sum_dtype: np.dtype[Any]
+    keep: bool = False
+    rendered_dtype: np.dtype[Any] | None = None
+    footprints: Footprints | None = None
+    out: Array | None = None
 
 
 @dataclass(frozen=True)
 class Reduced:
-    """The arrays a reduction wrote; those not asked for are None."""
+    """The arrays a step wrote; those not asked for are None."""
 
     values: Array | None = None
     counts: Array | None = None
     rendered: Array | None = None
 
 
-def reduced_shape(shape: Sequence[int], factor: Factor) -> tuple[int, ...]:
-    return tuple(-(-size // step) for size, step in zip(shape, factor, strict=True))
+@dataclass(frozen=True)
+class _KernelStep:
+    """A step with all its arrays, as the kernels take it: the last axis the fastest."""
+
+    method: str | None
+    factor: Factor
+    sum_dtype: str
+    rendered_dtype: str | None
+    footprints: Footprints | None
+    kept: Array | None
+    kept_counts: Array | None
+    rendered: Array | None
 
 
 def _has_unit_stride(array: Array, order: Order) -> bool:
@@ -76,72 +119,35 @@ def _in_order(array: Array, order: Order) -> Array:
     return array if _has_unit_stride(array, order) else np.array(array, order=order)
 
 
-def _kernel_dtype(dtype: np.dtype[Any]) -> str:
-    return _WIDE_NAMES.get(dtype, dtype.name)
-
-
-def reduce_array(
+def reduce_levels(
     values: Array,
-    factor: Factor,
+    steps: Sequence[Step],
     *,
-    method: str | None,
     counts: Array | None = None,
-    keep: np.dtype[Any] | None = None,
-    sum_dtype: np.dtype[Any] | None = None,
-    rendered_dtype: np.dtype[Any] | None = None,
-    out: Array | None = None,
-    weights: tuple[Array, ...] | None = None,
     sparse: bool = False,
     background: Array | None = None,
     truncate: bool = False,
-) -> Reduced:
-    """Run a kernel over an array of native byte order that is neither empty nor 0-d.
+) -> list[Reduced]:
+    """Make one level after the other from an array of native byte order that is neither empty nor 0-d.
+
+    The kernels take a box of `values` through all steps before the next, so that what one step folds is still in the
+    caches when the next one reads it.
 
     Parameters
     ----------
     values, counts
-        Inputs; `counts` are the counts beside sums, of the same dtype.
-    factor
-        One entry per axis; all 1 if `method` is None.
-    method
-        Name of a kernel ("sum", "sum_same", "sparse_sum", "mode", "sparse_mode", "min", "max"), or None to render
-        `values` as they are.
-    keep
-        The dtype of the folded values (and counts), if they are wanted.
-    sum_dtype
-        The dtype of the sums that are rendered.
-    rendered_dtype, weights
-        Round the sums, divided by the product of the weights of their indices (int64, one array per axis), to this
-        dtype. Not rendered if None.
-    out
-        Where the result goes: the rendered array, or else the folded one.
+        Inputs of the first step; `counts` are the counts beside sums, of the same dtype.
+    steps
+        Finest level first.
     sparse, background, truncate
-        The rules for rendering; `background` is a 0-d array of the dtype of `values`, or of `rendered_dtype` if
-        `values` are sums.
+        The rules for all steps; `background` is a 0-d array of the dtype of the voxels.
     """
     order = memory_order(values)
     if order is None:
         values, order = np.ascontiguousarray(values), "C"
     if counts is not None:
         counts = _in_order(counts, order)
-    shape = reduced_shape(values.shape, factor)
-    out_dtype = rendered_dtype if rendered_dtype is not None else keep
-    if out is not None and (out.shape != shape or out.dtype != out_dtype or not out.flags.writeable):
-        raise ArgumentError(
-            f"out: a writable array of shape {shape} and dtype {out_dtype} is needed, "
-            f"not one of shape {out.shape} and dtype {out.dtype}"
-        )
-    target = out
-    if target is None or not _has_unit_stride(target, order) or not target.dtype.isnative:
-        target = np.empty(shape, out_dtype, order=order)
-    kept = kept_counts = None
-    if rendered_dtype is None:
-        kept = target
-    elif keep is not None:
-        kept = np.empty(shape, keep, order=order)
-    if keep is not None and (counts is not None or method == "sparse_sum"):
-        kept_counts = np.empty(shape, keep, order=order)
-    rendered = target if rendered_dtype is not None else None
+    turn = slice(None, None, -1) if order == "F" else slice(None)
 
     def oriented(array: Array | None) -> Array | None:
         if array is None:
@@ -150,35 +156,72 @@ def reduce_array(
             array = array.view(np.uint8)
         return array.T if order == "F" else array
 
-    turn = slice(None, None, -1) if order == "F" else slice(None)
+    shape = values.shape
+    results, kernel_steps = [], []
+    for step in steps:
+        shape = ceil_shape(shape, step.factor)
+        target = _target(step, shape, order)
+        with_counts = step.keep and sparse and (counts is not None or steps[0].method == "sparse_sum")
+        kept_counts = np.empty(shape, step.sum_dtype, order=order) if with_counts else None
+        if step.rendered_dtype is None:
+            result = Reduced(target, kept_counts)
+        else:
+            kept = np.empty(shape, step.sum_dtype, order=order) if step.keep else None
+            result = Reduced(kept, kept_counts, target)
+        results.append(result)
+        kernel_steps.append(
+            _KernelStep(
+                step.method,
+                tuple(step.factor)[turn],
+                _KERNEL_DTYPES[step.sum_dtype],
+                None if step.rendered_dtype is None else _KERNEL_DTYPES[step.rendered_dtype],
+                None if step.footprints is None else step.footprints[turn],
+                oriented(result.values),
+                oriented(kept_counts),
+                oriented(result.rendered),
+            )
+        )
     kernels.reduce(
         oriented(values),
         oriented(counts),
-        dtype=_kernel_dtype(values.dtype),
-        method=method,
-        factor=tuple(factor)[turn],
-        out_values=oriented(kept),
-        out_counts=oriented(kept_counts),
-        rendered=oriented(rendered),
-        sum_dtype=None if sum_dtype is None else _kernel_dtype(sum_dtype),
-        rendered_dtype=None if rendered_dtype is None else _kernel_dtype(rendered_dtype),
-        weights=None if weights is None else tuple(weights)[turn],
+        dtype=_KERNEL_DTYPES[values.dtype],
+        steps=kernel_steps,
         background=b"" if background is None else background.tobytes(),
         truncate=truncate,
         sparse=sparse,
         reversed=order == "F",
     )
-    if out is not None and target is not out:
-        np.copyto(out, target)
-        target = out
-    if rendered_dtype is None:
-        return Reduced(values=target, counts=kept_counts)
-    return Reduced(values=kept, counts=kept_counts, rendered=target)
+    return [_delivered(result, step) for result, step in zip(results, steps, strict=True)]
 
 
-def footprint_of(weights: tuple[Array, ...]) -> int:
-    """The largest number of level-0 voxels under one index."""
-    return math.prod(int(axis.max()) for axis in weights)
+def _target(step: Step, shape: tuple[int, ...], order: Order) -> Array:
+    """The array for the result of a step: `step.out` if the kernels can write it, else a new one."""
+    out, dtype = step.out, step.sum_dtype if step.rendered_dtype is None else step.rendered_dtype
+    if out is not None and (out.shape != shape or out.dtype != dtype or not out.flags.writeable):
+        raise ArgumentError(
+            f"out: a writable array of shape {shape} and dtype {dtype} is needed, "
+            f"not one of shape {out.shape} and dtype {out.dtype}"
+        )
+    if out is None or not _has_unit_stride(out, order) or not out.dtype.isnative:
+        return np.empty(shape, dtype, order=order)
+    return out
+
+
+def _delivered(result: Reduced, step: Step) -> Reduced:
+    """The result, copied to `step.out` where the kernels could not write that."""
+    target = result.values if step.rendered_dtype is None else result.rendered
+    assert target is not None
+    if step.out is None or step.out is target:
+        return result
+    np.copyto(step.out, target)
+    if step.rendered_dtype is None:
+        return replace(result, values=step.out)
+    return replace(result, rendered=step.out)
+
+
+def largest_footprint(footprints: Footprints) -> int:
+    """The largest number of level-0 voxels under one voxel."""
+    return math.prod(map(max, footprints))
 
 
 def narrow(array: Array, half: str) -> Array:

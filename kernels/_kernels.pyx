@@ -5,7 +5,8 @@ import os
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
+from libcpp.vector cimport vector
 
 
 cdef extern from "kernels.hpp" namespace "chunkpyramid" nogil:
@@ -26,21 +27,18 @@ cdef extern from "kernels.hpp" namespace "chunkpyramid" nogil:
         NO_MEMORY
         NOT_UNIT_STRIDE
     struct Table:
-        Fold fold[7][13]
+        Fold fold[6][13][13]
         Render render[13][13]
     struct Axis:
         Py_ssize_t size
         Py_ssize_t out_size
         Py_ssize_t factor
         Py_ssize_t strides[5]
-        const int64_t* weights
         int64_t weight
+        int64_t last_weight
     struct Job:
-        int axes
-        Axis axis[66]
         char* data[5]
         Py_ssize_t itemsize[5]
-        Py_ssize_t sum_itemsize
         Fold fold
         Render render
         bint replicate
@@ -48,10 +46,12 @@ cdef extern from "kernels.hpp" namespace "chunkpyramid" nogil:
         bint truncate
         bint sparse
         char background[16]
+        int axes
+        Axis axis[66]
     const Table* baseline_table()
     const Table* v3_table()
     const Table* v4_table()
-    Outcome run(Job& job) noexcept
+    Outcome run(Job* jobs, int count) noexcept
 
 cdef extern from *:
     """
@@ -75,7 +75,7 @@ cdef extern from *:
 
 # In the order of the enumerations in kernels.hpp.
 METHOD_CODES = {
-    name: code for code, name in enumerate(("sum", "sum_same", "sparse_sum", "mode", "sparse_mode", "min", "max"))
+    name: code for code, name in enumerate(("sum", "sparse_sum", "mode", "sparse_mode", "min", "max"))
 }
 DTYPE_CODES = {
     name: code
@@ -151,119 +151,128 @@ cdef class _Buffer:
             PyBuffer_Release(&self.view)
 
 
+cdef int _code(dict codes, object name, object otherwise) except -2:
+    return codes[name if name is not None else otherwise]
+
+
 def reduce(
     values,
     counts=None,
     *,
     str dtype not None,
-    method=None,
-    tuple factor not None,
-    out_values=None,
-    out_counts=None,
-    rendered=None,
-    str sum_dtype=None,
-    str rendered_dtype=None,
-    weights=None,
+    list steps not None,
     bytes background=b"",
     bint truncate=False,
     bint sparse=False,
     bint reversed=False,
 ):
-    """Fold `values` (and `counts`, of the same dtype) by `factor`, and render the sums; all without the GIL.
+    """Make one level after the other from `values` (and `counts`, of the same dtype); all without the GIL.
 
-    method: a name from METHOD_CODES, or None to render `values` as they are. dtype: of `values`; sum_dtype: of
-    the sums that are rendered; rendered_dtype: of `rendered`. weights: per axis a contiguous int64 array with the
-    divisor's part for each output index. Arrays that are not wanted are None.
+    dtype: of `values`. steps: what to do for each level, as objects with these attributes. method: a name from
+    METHOD_CODES, or None to render what the step reads as it is. factor: one per axis. kept, kept_counts: arrays of
+    `sum_dtype` for the folded values, which the next step reads. rendered: array of `rendered_dtype` for the rounded
+    sums. footprints: per axis the level-0 voxels under each output index but the last, and under the last; needed to
+    render. Arrays that are not wanted are None.
     """
     if _table == NULL:
         use()
-    cdef Job job
-    cdef int axis, role
-    cdef int dtype_code = DTYPE_CODES[dtype]
-    cdef int method_code = METHOD_CODES[method] if method is not None else -1
-    cdef int sum_code = DTYPE_CODES[sum_dtype] if sum_dtype is not None else dtype_code
-    cdef int rendered_code = DTYPE_CODES[rendered_dtype] if rendered_dtype is not None else dtype_code
-    cdef int axes = len(factor)
+    if not steps:
+        raise ValueError("no steps")
+    if len(background) > 16:
+        raise ValueError("background: at most 16 bytes")
+    background = background.ljust(16, b"\0")
+    cdef vector[Job] jobs
+    jobs.resize(len(steps))
+    cdef int count = len(steps)
+    cdef int axes = len(steps[0].factor)
+    cdef int index, axis, role, dtype_code, method_code, sum_code
+    cdef Job* job
     cdef _Buffer buffer
     cdef Outcome outcome
     if axes > MAX_AXES:
         raise ValueError(f"at most {MAX_AXES} axes, not {axes}")
-    if (rendered is not None) and weights is None:
-        raise ValueError("rendering needs weights")
-    job.axes = axes
-    job.fold = _table.fold[method_code][dtype_code] if method_code >= 0 else NULL
-    job.render = _table.render[sum_code][rendered_code] if rendered is not None else NULL
-    if (method is not None and job.fold == NULL) or (rendered is not None and job.render == NULL):
-        raise TypeError(f"no kernel for {method} of {dtype}, sums {sum_dtype}, rendered {rendered_dtype}")
-    job.replicate = method == "mode" or method == "sparse_mode"
-    job.reversed = reversed
-    job.truncate = truncate
-    job.sparse = sparse
-    job.sum_itemsize = ITEMSIZES[sum_code]
-    if len(background) > 16:
-        raise ValueError("background: at most 16 bytes")
-    background = background.ljust(16, b"\0")
-    memcpy(job.background, <const char*>background, 16)
-
-    arrays = (values, counts, out_values, out_counts, rendered)
-    codes = (dtype_code, dtype_code, sum_code, sum_code, rendered_code)
     held = []
-    for role in range(ROLES):
-        job.data[role] = NULL
-        job.itemsize[role] = ITEMSIZES[codes[role]]
-        for axis in range(axes):
-            job.axis[axis].strides[role] = 0
-        if arrays[role] is None:
-            continue
-        buffer = _Buffer(arrays[role], role >= OUT_VALUES)
-        held.append(buffer)
-        if buffer.view.ndim != axes or buffer.view.itemsize != job.itemsize[role]:
-            raise ValueError(
-                f"array {role}: {buffer.view.ndim} axes of {buffer.view.itemsize} bytes, "
-                f"expected {axes} of {job.itemsize[role]}"
-            )
-        job.data[role] = <char*>buffer.view.buf
-        for axis in range(axes):
-            job.axis[axis].strides[role] = buffer.view.strides[axis]
-            if role == VALUES:
-                if factor[axis] < 1 or buffer.view.shape[axis] < 1:
-                    raise ValueError("factors and sizes must be at least 1")
-                job.axis[axis].factor = factor[axis]
-                job.axis[axis].size = buffer.view.shape[axis]
-                job.axis[axis].out_size = (job.axis[axis].size - 1) // job.axis[axis].factor + 1
-            elif buffer.view.shape[axis] != (
-                job.axis[axis].size if role == COUNTS else job.axis[axis].out_size
-            ):
-                raise ValueError(f"array {role}: size {buffer.view.shape[axis]} on axis {axis} does not fit")
-    if method is None and any([step != 1 for step in factor]):
-        raise ValueError("a factor needs a method")
-    if (method is not None) and rendered is None and out_values is None:
-        raise ValueError("no output")
-    if (counts is not None) and (method is not None) and not method.startswith("sum"):
-        raise ValueError("counts can only be summed")
-    if sparse and counts is None and method != "sparse_sum":
-        raise ValueError("sparse needs counts")
-    if rendered is None and method == "sparse_sum" and out_counts is None:
-        raise ValueError("a sparse sum needs out_counts")
+    shape = tuple(values.shape)
+    read_dtype = dtype
+    has_counts = counts is not None
+    for index in range(count):
+        step = steps[index]
+        method = step.method
+        rendering = step.rendered is not None
+        if len(step.factor) != axes or len(shape) != axes or any([f < 1 for f in step.factor]) or min(shape) < 1:
+            raise ValueError("one factor for each axis is needed, and factors and sizes must be at least 1")
+        if method is None and (any([f != 1 for f in step.factor]) or count > 1):
+            raise ValueError("a factor or a further step needs a method")
+        if rendering and step.footprints is None:
+            raise ValueError("rendering needs footprints")
+        if method is not None and not rendering and step.kept is None:
+            raise ValueError("no output")
+        if has_counts and method is not None and method != "sum":
+            raise ValueError("counts can only be summed")
+        if sparse and not has_counts and method not in ("sparse_sum", "sparse_mode"):
+            raise ValueError("sparse needs counts")
+        if method == "sparse_sum" and not rendering and step.kept_counts is None:
+            raise ValueError("a sparse sum needs counts")
+        has_counts = has_counts or method == "sparse_sum"
 
-    for axis in range(axes):
-        job.axis[axis].weights = NULL
-        job.axis[axis].weight = 1
-        if weights is None:
-            continue
-        buffer = _Buffer(weights[axis], False)
-        held.append(buffer)
-        if (
-            buffer.view.ndim != 1
-            or buffer.view.itemsize != 8
-            or buffer.view.shape[0] != job.axis[axis].out_size
-            or (buffer.view.strides[0] != 8 and buffer.view.shape[0] > 1)
-        ):
-            raise ValueError(f"weights of axis {axis} do not fit")
-        job.axis[axis].weights = <const int64_t*>buffer.view.buf
+        job = &jobs[index]
+        memset(job, 0, sizeof(Job))
+        dtype_code = DTYPE_CODES[read_dtype]
+        sum_code = _code(DTYPE_CODES, step.sum_dtype, read_dtype)
+        if method is not None:
+            method_code = METHOD_CODES[method]
+            job.fold = _table.fold[method_code][dtype_code][sum_code]
+        if rendering:
+            job.render = _table.render[sum_code][<int>DTYPE_CODES[step.rendered_dtype]]
+        if (method is not None and job.fold == NULL) or (rendering and job.render == NULL):
+            raise TypeError(f"no kernel for {method} of {read_dtype}, sums {step.sum_dtype}, {step.rendered_dtype}")
+        job.axes = axes
+        job.replicate = method == "mode" or method == "sparse_mode"
+        job.reversed = reversed
+        job.truncate = truncate
+        job.sparse = has_counts
+        memcpy(job.background, <const char*>background, 16)
+
+        out_shape = tuple([(size - 1) // factor + 1 for size, factor in zip(shape, step.factor)])
+        for axis in range(axes):
+            job.axis[axis].size = shape[axis]
+            job.axis[axis].out_size = out_shape[axis]
+            job.axis[axis].factor = step.factor[axis]
+            job.axis[axis].weight = job.axis[axis].last_weight = 1
+        job.itemsize[VALUES] = job.itemsize[COUNTS] = ITEMSIZES[dtype_code]
+        job.itemsize[OUT_VALUES] = job.itemsize[OUT_COUNTS] = ITEMSIZES[sum_code]
+        job.itemsize[RENDERED] = ITEMSIZES[_code(DTYPE_CODES, step.rendered_dtype, read_dtype)]
+        arrays = (
+            values if index == 0 else None,
+            counts if index == 0 else None,
+            step.kept,
+            step.kept_counts,
+            step.rendered,
+        )
+        for role in range(ROLES):
+            if arrays[role] is None:
+                continue
+            buffer = _Buffer(arrays[role], role >= OUT_VALUES)
+            held.append(buffer)
+            if buffer.view.ndim != axes or buffer.view.itemsize != job.itemsize[role]:
+                raise ValueError(
+                    f"array {role}: {buffer.view.ndim} axes of {buffer.view.itemsize} bytes, "
+                    f"expected {axes} of {job.itemsize[role]}"
+                )
+            job.data[role] = <char*>buffer.view.buf
+            expected = shape if role < OUT_VALUES else out_shape
+            for axis in range(axes):
+                job.axis[axis].strides[role] = buffer.view.strides[axis]
+                if buffer.view.shape[axis] != expected[axis]:
+                    raise ValueError(f"array {role}: size {buffer.view.shape[axis]} on axis {axis} does not fit")
+        if rendering:
+            for axis in range(axes):
+                job.axis[axis].weight, job.axis[axis].last_weight = step.footprints[axis]
+        shape = out_shape
+        read_dtype = step.sum_dtype if step.sum_dtype is not None else read_dtype
 
     with nogil:
-        outcome = run(job)
+        outcome = run(jobs.data(), count)
     if outcome == NO_MEMORY:
         raise MemoryError
     if outcome == NOT_UNIT_STRIDE:

@@ -3,22 +3,34 @@
 #include "kernels.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <cstring>
 #include <new>
 #include <vector>
 
 namespace chunkpyramid {
 namespace {
 
-// A row is done in tiles: what a tile reads, and its sums until they are rounded, stay in the first-level cache.
-constexpr Index TILE_BYTES = 1 << 14;
+// The rows of a strip are read first one after the other, and only then side by side: hardware prefetchers follow the
+// first pattern only. What a strip reads, and its sums until they are rounded, has to stay in the first-level cache.
+// Neighbouring rows count as one stretch of memory.
+constexpr Index STRETCH_BYTES = 1 << 12;
+constexpr Index STRIP_BYTES = 1 << 14;
 constexpr Index SHORTEST_TILE = 64;
 constexpr Index LONGEST_TILE = 2048;
+constexpr Index MOST_ROWS = 64;
 constexpr Index CACHE_LINE = 64;
 
-bool unweighted_fold(const Axis& axis) { return axis.factor == 1 && axis.weights == nullptr; }
+// Several levels are made of boxes of about this size, so that sums are still in the second-level cache when the next
+// level reads them.
+constexpr Index BOX_BYTES = 1 << 22;
+
+bool is_input(int role) { return role == VALUES || role == COUNTS; }
+
+bool is_plain(const Axis& axis) { return axis.factor == 1 && axis.weight == axis.last_weight; }
 
 bool mergeable(const Job& job, const Axis& slow, const Axis& fast) {
-    if (!unweighted_fold(slow) || !unweighted_fold(fast)) return false;
+    if (!is_plain(slow) || !is_plain(fast)) return false;
     for (int role = 0; role < ROLES; ++role) {
         if (job.data[role] && slow.strides[role] != fast.strides[role] * fast.size) return false;
     }
@@ -31,14 +43,7 @@ void simplify(Job& job) {
     int kept = 0;
     for (int i = 0; i < job.axes; ++i) {
         Axis axis = job.axis[i];
-        const std::int64_t* const weights = axis.weights;
-        if (weights) {
-            const std::int64_t first = weights[0];
-            if (std::all_of(weights, weights + axis.out_size, [first](auto weight) { return weight == first; })) {
-                axis.weights = nullptr;
-                axis.weight = first;
-            }
-        }
+        if (axis.out_size == 1) axis.weight = axis.last_weight;
         if (axis.size == 1 && (axis.factor == 1 || !job.replicate)) {
             scalar_weight *= axis.weight;
             continue;
@@ -47,7 +52,7 @@ void simplify(Job& job) {
             const Axis& slow = job.axis[--kept];
             axis.size *= slow.size;
             axis.out_size *= slow.out_size;
-            axis.weight *= slow.weight;
+            axis.weight = axis.last_weight = axis.weight * slow.weight;
         }
         job.axis[kept++] = axis;
     }
@@ -57,42 +62,74 @@ void simplify(Job& job) {
     for (int i = 0; i < added; ++i) {
         job.axis[i] = {};
         job.axis[i].size = job.axis[i].out_size = job.axis[i].factor = job.axis[i].weight = 1;
+        job.axis[i].last_weight = 1;
     }
-    job.axis[0].weight = scalar_weight;
+    job.axis[0].weight = job.axis[0].last_weight = scalar_weight;
     job.axes = kept + added;
 }
 
 bool has_unit_stride(const Job& job) {
     const Axis& axis = job.axis[job.axes - 1];
     for (int role = 0; role < ROLES; ++role) {
-        const Index size = role == VALUES || role == COUNTS ? axis.size : axis.out_size;
+        const Index size = is_input(role) ? axis.size : axis.out_size;
         if (job.data[role] && size > 1 && axis.strides[role] != job.itemsize[role]) return false;
     }
     return true;
 }
 
-// The outermost axes form lines of rows: rows of a line are neighbours along the last axis but one.
+std::int64_t weight_of(const Axis& axis, Index index) {
+    return index + 1 < axis.out_size ? axis.weight : axis.last_weight;
+}
+
+// The end of the indices from `begin` on that have the same weight.
+Index end_of_weight(const Axis& axis, Index begin) {
+    return axis.weight == axis.last_weight || begin + 1 == axis.out_size ? axis.out_size : axis.out_size - 1;
+}
+
+void read_lines(const char* data, Index bytes) {
+    const volatile char* const end = data + bytes;
+    for (const volatile char* at = data; at < end; at += CACHE_LINE) static_cast<void>(*at);
+}
+
+// Memory that a walk leaves to the next one.
+struct Workspace {
+    std::vector<Index> value_offsets, count_offsets;
+    std::vector<const char*> pointers;
+    std::vector<char> scratch, sums, counts;
+};
+
+// The outermost axes form lines of rows: rows of a line are neighbours along the last axis but one. A line is done in
+// strips of some output rows, each in tiles of some output columns.
 class Walk {
   public:
-    explicit Walk(const Job& job)
-        : job_(job), row_axis_(job.axis[job.axes - 1]), line_axis_(job.axis[job.axes - 2]), outer_(job.axes - 2) {
+    Walk(const Job& job, Workspace& workspace)
+        : job_(job), row_axis_(job.axis[job.axes - 1]), line_axis_(job.axis[job.axes - 2]), outer_(job.axes - 2),
+          own_(workspace) {
         Index rows = line_axis_.factor;
         for (int i = 0; i < outer_; ++i) rows *= job.axis[i].factor;
-        value_offsets_.reserve(rows);
-        count_offsets_.reserve(rows);
-        pointers_.resize(rows);
-        if (job.replicate) scratch_.resize(rows * row_axis_.factor * COUNTING_BYTES);
+        own_.pointers.resize(rows);
+        own_.value_offsets.clear();
+        if (job.replicate) own_.scratch.resize(rows * row_axis_.factor * COUNTING_BYTES);
+        const Index strip_bytes = std::min(rows / line_axis_.factor * STRETCH_BYTES, STRIP_BYTES);
         const Index bytes_per_element = rows * row_axis_.factor * job.itemsize[VALUES];
-        tile_ = std::clamp(TILE_BYTES / bytes_per_element, SHORTEST_TILE, LONGEST_TILE);
-        if (job.render) find_runs();
-        if (job.render && !job.data[OUT_VALUES]) sums_.resize(tile_ * job.sum_itemsize);
-        if (job.sparse && !job.data[OUT_COUNTS]) counts_.resize(tile_ * job.sum_itemsize);
-        rows_ = {pointers_.data(), 0, 0, row_axis_.factor, job.reversed, is_two_by_two(job), job.background,
-                 scratch_.data()};
+        tile_ = std::clamp(strip_bytes / bytes_per_element, SHORTEST_TILE, LONGEST_TILE);
+        const Index row_bytes = rows * std::min(row_axis_.size, tile_ * row_axis_.factor) * job.itemsize[VALUES];
+        rows_ = tile_ < row_axis_.out_size ? 1 : std::clamp(strip_bytes / row_bytes, Index(1), MOST_ROWS);
+        rows_ = std::min(rows_, line_axis_.out_size);
+        tile_ = std::min(tile_, row_axis_.out_size);
+        if (job.render) {
+            if (job.fold && !job.data[OUT_VALUES]) own_.sums.resize(rows_ * tile_ * job.itemsize[OUT_VALUES]);
+            if (job.fold && job.sparse && !job.data[OUT_COUNTS]) {
+                own_.counts.resize(rows_ * tile_ * job.itemsize[OUT_COUNTS]);
+            }
+        }
+        strip_ = {own_.pointers.data(), 0, 0, row_axis_.factor, 0, line_axis_.factor * line_axis_.strides[VALUES],
+                  job.reversed, is_two_by_two(job), job.background, own_.scratch.data()};
     }
 
     void all_lines() {
-        Index position[MAX_AXES] = {};
+        Index position[MAX_AXES + 2];
+        std::fill_n(position, outer_, 0);
         for (;;) {
             one_line(position);
             int i = outer_ - 1;
@@ -105,11 +142,6 @@ class Walk {
     }
 
   private:
-    struct Run {  // output elements of one weight along a row
-        Index begin, end;
-        std::int64_t weight;
-    };
-
     static bool is_two_by_two(const Job& job) {
         int halved = 0;
         for (int i = 0; i < job.axes; ++i) {
@@ -119,22 +151,13 @@ class Walk {
         return halved == 2;
     }
 
-    void find_runs() {
-        for (Index x = 0; x < row_axis_.out_size;) {
-            const std::int64_t weight = row_axis_.weights ? row_axis_.weights[x] : row_axis_.weight;
-            Index end = row_axis_.weights ? x + 1 : row_axis_.out_size;
-            while (end < row_axis_.out_size && row_axis_.weights[end] == weight) ++end;
-            runs_.push_back({x, end, weight});
-            x = end;
-        }
-    }
-
     // Offsets of the input rows under an output row, in scan order. `available`: sizes inside the array.
     void find_rows(const Index* available) {
-        value_offsets_.clear();
-        count_offsets_.clear();
+        own_.value_offsets.clear();
+        own_.count_offsets.clear();
         const int axes = outer_ + 1;
-        Index inside[MAX_AXES + 2] = {};
+        Index inside[MAX_AXES + 2];
+        std::fill_n(inside, axes, 0);
         for (;;) {
             Index value_offset = 0, count_offset = 0;
             for (int i = 0; i < axes; ++i) {
@@ -142,8 +165,8 @@ class Walk {
                 value_offset += index * job_.axis[i].strides[VALUES];
                 count_offset += index * job_.axis[i].strides[COUNTS];
             }
-            value_offsets_.push_back(value_offset);
-            count_offsets_.push_back(count_offset);
+            own_.value_offsets.push_back(value_offset);
+            own_.count_offsets.push_back(count_offset);
             int step = 0;
             for (; step < axes; ++step) {
                 const int i = job_.reversed ? step : axes - 1 - step;
@@ -154,106 +177,243 @@ class Walk {
         }
     }
 
+    char* at(int role, const char* base, Index y, Index x) const {
+        const Index rows = y * (is_input(role) ? line_axis_.factor : 1);
+        const Index columns = x * (is_input(role) ? row_axis_.factor : 1);
+        return const_cast<char*>(base) + rows * line_axis_.strides[role] + columns * job_.itemsize[role];
+    }
+
     void one_line(const Index* position) {
         Index available[MAX_AXES + 2];
-        char* data[ROLES];
-        Index steps[ROLES];
-        std::int64_t outer_weight = 1;
+        std::int64_t weight = 1;
         for (int role = 0; role < ROLES; ++role) {
-            const bool input = role == VALUES || role == COUNTS;
-            data[role] = job_.data[role];
-            for (int i = 0; data[role] && i < outer_; ++i) {
-                data[role] += position[i] * job_.axis[i].strides[role] * (input ? job_.axis[i].factor : 1);
+            line_[role] = job_.data[role];
+            for (int i = 0; line_[role] && i < outer_; ++i) {
+                const Index step = is_input(role) ? job_.axis[i].factor : 1;
+                line_[role] += position[i] * step * job_.axis[i].strides[role];
             }
-            steps[role] = data[role] ? line_axis_.strides[role] * (input ? line_axis_.factor : 1) : 0;
         }
         for (int i = 0; i < outer_; ++i) {
             const Axis& axis = job_.axis[i];
             available[i] = std::min(axis.factor, axis.size - position[i] * axis.factor);
-            outer_weight *= axis.weights ? axis.weights[position[i]] : axis.weight;
+            weight *= weight_of(axis, position[i]);
         }
         const Index whole = line_axis_.size / line_axis_.factor;
-        for (Index y = 0; y < line_axis_.out_size; ++y) {
+        for (Index y = 0; y < line_axis_.out_size;) {
+            const Index end = y < whole ? std::min(y + rows_, whole) : y + 1;
             if (y == 0 || y == whole) {
                 available[outer_] = y < whole ? line_axis_.factor : line_axis_.size - y * line_axis_.factor;
-                find_rows(available);
+                if (own_.value_offsets.empty() || !std::equal(available, available + outer_ + 1, found_)) {
+                    std::copy_n(available, outer_ + 1, found_);
+                    find_rows(available);
+                }
             }
-            one_row(data, outer_weight * (line_axis_.weights ? line_axis_.weights[y] : line_axis_.weight));
-            for (int role = 0; role < ROLES; ++role) data[role] += steps[role];
-        }
-    }
-
-    // Reads the rows of a tile one after the other. Row functions read them side by side, a pattern that hardware
-    // prefetchers do not follow: without this, arrays larger than the caches take more than twice as long.
-    void touch(Index bytes) const {
-        for (Index i = 0; i < rows_.count; ++i) {
-            const volatile char* const row = rows_.rows[i];
-            for (Index at = 0; at < bytes; at += CACHE_LINE) static_cast<void>(row[at]);
-        }
-    }
-
-    const Rows& rows_at(const char* base, const std::vector<Index>& offsets, Index columns) {
-        rows_.count = Index(offsets.size());
-        rows_.columns = columns;
-        for (Index i = 0; i < rows_.count; ++i) pointers_[i] = base + offsets[i];
-        touch(columns * job_.itemsize[VALUES]);
-        return rows_;
-    }
-
-    void one_row(char* const* data, std::int64_t weight) {
-        std::size_t run = 0;
-        for (Index begin = 0; begin < row_axis_.out_size; begin += tile_) {
-            const Index end = std::min(begin + tile_, row_axis_.out_size);
-            const Index column = begin * row_axis_.factor;
-            const char* sums = data[VALUES] + column * job_.itemsize[VALUES];
-            const char* counts = data[COUNTS] ? data[COUNTS] + column * job_.itemsize[COUNTS] : nullptr;
-            if (job_.fold) {
-                const Index columns = std::min(tile_ * row_axis_.factor, row_axis_.size - column);
-                char* const to = data[OUT_VALUES] ? data[OUT_VALUES] + begin * job_.itemsize[OUT_VALUES] : sums_.data();
-                char* const to_counts =
-                    data[OUT_COUNTS] ? data[OUT_COUNTS] + begin * job_.itemsize[OUT_COUNTS] : counts_.data();
-                job_.fold(rows_at(sums, value_offsets_, columns), to, to_counts);
-                if (counts) job_.fold(rows_at(counts, count_offsets_, columns), to_counts, nullptr);
-                sums = to;
-                counts = to_counts;
+            for (Index x = 0; x < row_axis_.out_size; x += tile_) {
+                one_tile(y, end, x, std::min(x + tile_, row_axis_.out_size), weight);
             }
-            if (job_.render) run = render(run, begin, end, weight, sums, job_.sparse ? counts : nullptr, data[RENDERED]);
+            y = end;
         }
     }
 
-    std::size_t render(std::size_t run, Index begin, Index end, std::int64_t weight, const char* sums,
-                       const char* counts, char* out) const {
-        for (; run < runs_.size() && runs_[run].begin < end; ++run) {
-            const Index from = std::max(runs_[run].begin, begin);
-            const Index to = std::min(runs_[run].end, end);
-            const Index skipped = (from - begin) * job_.sum_itemsize;
-            job_.render({weight * runs_[run].weight, job_.truncate, job_.background}, sums + skipped,
-                        counts ? counts + skipped : nullptr, to - from, out + from * job_.itemsize[RENDERED]);
-            if (runs_[run].end > end) break;
+    void touch() const {
+        const Index bytes = strip_.columns * job_.itemsize[VALUES];
+        const Index neighbours = std::min(line_axis_.factor, strip_.count);
+        const Index groups = strip_.count / neighbours;
+        const bool contiguous = bytes == line_axis_.strides[VALUES] && strip_.step == neighbours * bytes;
+        for (Index group = 0; group < groups; ++group) {
+            const Index first = job_.reversed ? group : group * neighbours;
+            if (contiguous) {
+                read_lines(strip_.rows[first], strip_.repeats * strip_.step);
+                continue;
+            }
+            for (Index y = 0; y < strip_.repeats; ++y) {
+                for (Index i = 0; i < neighbours; ++i) {
+                    read_lines(strip_.rows[first + (job_.reversed ? i * groups : i)] + y * strip_.step, bytes);
+                }
+            }
         }
-        return run;
+    }
+
+    void fold(const char* base, const std::vector<Index>& offsets, Index step, Target to, Target to_counts) {
+        strip_.count = Index(offsets.size());
+        strip_.step = step;
+        for (Index i = 0; i < strip_.count; ++i) own_.pointers[i] = base + offsets[i];
+        touch();
+        job_.fold(strip_, to, to_counts);
+    }
+
+    Target target(int role, std::vector<char>& instead, Index y, Index x) const {
+        if (line_[role]) return {at(role, line_[role], y, x), line_axis_.strides[role]};
+        return {instead.data(), tile_ * job_.itemsize[role]};
+    }
+
+    void one_tile(Index y, Index y_end, Index x, Index x_end, std::int64_t weight) {
+        Source sums = {at(VALUES, line_[VALUES], y, x), line_axis_.strides[VALUES]};
+        Source counts = {nullptr, 0};
+        if (line_[COUNTS]) counts = {at(COUNTS, line_[COUNTS], y, x), line_axis_.strides[COUNTS]};
+        if (job_.fold) {
+            strip_.repeats = y_end - y;
+            strip_.columns = std::min((x_end - x) * row_axis_.factor, row_axis_.size - x * row_axis_.factor);
+            const Target to = target(OUT_VALUES, own_.sums, y, x);
+            const Target to_counts = target(OUT_COUNTS, own_.counts, y, x);
+            fold(sums.data, own_.value_offsets, line_axis_.factor * sums.step, to, to_counts);
+            if (counts.data) fold(counts.data, own_.count_offsets, line_axis_.factor * counts.step, to_counts, {});
+            sums = {to.data, to.step};
+            if (job_.sparse) counts = {to_counts.data, to_counts.step};
+        }
+        if (job_.render) render(y, y_end, x, x_end, weight, sums, counts);
+    }
+
+    void render(Index y, Index y_end, Index x, Index x_end, std::int64_t weight, Source sums, Source counts) const {
+        for (Index top = y, bottom; top < y_end; top = bottom) {
+            bottom = std::min(end_of_weight(line_axis_, top), y_end);
+            const std::int64_t line_weight = weight * weight_of(line_axis_, top);
+            for (Index left = x, right; left < x_end; left = right) {
+                right = std::min(end_of_weight(row_axis_, left), x_end);
+                const auto inside = [&](Source from, int role) -> Source {
+                    if (!from.data) return from;
+                    return {from.data + (top - y) * from.step + (left - x) * job_.itemsize[role], from.step};
+                };
+                job_.render({line_weight * weight_of(row_axis_, left), job_.truncate, job_.background},
+                            inside(sums, OUT_VALUES), inside(counts, OUT_COUNTS), right - left, bottom - top,
+                            {at(RENDERED, line_[RENDERED], top, left), line_axis_.strides[RENDERED]});
+            }
+        }
     }
 
     const Job& job_;
     const Axis& row_axis_;
     const Axis& line_axis_;
     const int outer_;
-    Index tile_;
-    Rows rows_;
-    std::vector<Index> value_offsets_, count_offsets_;
-    std::vector<const char*> pointers_;
-    std::vector<char> scratch_, sums_, counts_;
-    std::vector<Run> runs_;
+    Workspace& own_;
+    Index tile_;  // output columns of a tile
+    Index rows_;  // output rows of a strip
+    Strip strip_;
+    char* line_[ROLES];
+    Index found_[MAX_AXES + 2];  // what find_rows() was called with
+};
+
+// The jobs of all levels, box by box of what the first one reads.
+class Chain {
+  public:
+    Chain(Job* jobs, int count) : jobs_(jobs), count_(count), axes_(jobs[0].axes), intermediate_(count) {
+        choose_box();
+        for (int k = 0; k + 1 < count; ++k) keep_for_the_next(k);
+    }
+
+    Outcome all_boxes() {
+        Index start[MAX_AXES] = {};
+        for (;;) {
+            const Outcome outcome = one_box(start);
+            if (outcome != DONE) return outcome;
+            int i = axes_ - 1;
+            for (; i >= 0; --i) {
+                start[i] += box_[i];
+                if (start[i] < jobs_[0].axis[i].size) break;
+                start[i] = 0;
+            }
+            if (i < 0) return DONE;
+        }
+    }
+
+  private:
+    struct Intermediate {
+        std::vector<char> values, counts;
+    };
+
+    // Whole footprints of the last level; slow axes are cut first, and none if there is but one level.
+    void choose_box() {
+        Index bytes = jobs_[0].itemsize[VALUES];
+        for (int i = 0; i < axes_; ++i) bytes *= box_[i] = jobs_[0].axis[i].size;
+        for (int i = 0; count_ > 1 && i < axes_ && bytes > BOX_BYTES; ++i) {
+            Index least = 1;
+            for (int k = 0; k < count_; ++k) least = std::min(least * jobs_[k].axis[i].factor, box_[i]);
+            const Index rest = bytes / box_[i];
+            box_[i] = std::min(box_[i], std::max(Index(1), BOX_BYTES / rest / least) * least);
+            bytes = rest * box_[i];
+        }
+    }
+
+    void keep_for_the_next(int k) {
+        Job& job = jobs_[k];
+        Job& next = jobs_[k + 1];
+        const auto keep = [&](Role out, Role in, std::vector<char>& memory) {
+            if (!job.data[out]) {
+                Index stride = job.itemsize[out];
+                for (int i = axes_ - 1; i >= 0; --i) {
+                    Index size = box_[i];
+                    for (int j = 0; j <= k; ++j) size = (size - 1) / jobs_[j].axis[i].factor + 1;
+                    job.axis[i].strides[out] = stride;
+                    stride *= size;
+                }
+                memory.resize(stride);
+            }
+            for (int i = 0; i < axes_; ++i) next.axis[i].strides[in] = job.axis[i].strides[out];
+        };
+        keep(OUT_VALUES, VALUES, intermediate_[k].values);
+        if (job.sparse) keep(OUT_COUNTS, COUNTS, intermediate_[k].counts);
+    }
+
+    Outcome one_box(const Index* start) {
+        Index from[MAX_AXES], size[MAX_AXES];
+        for (int i = 0; i < axes_; ++i) {
+            from[i] = start[i];
+            size[i] = std::min(box_[i], jobs_[0].axis[i].size - start[i]);
+        }
+        char* values = jobs_[0].data[VALUES];
+        char* counts = jobs_[0].data[COUNTS];
+        for (int k = 0; k < count_; ++k) {
+            const Job& whole_job = jobs_[k];
+            Job job;
+            // most of the axes are not there
+            std::memcpy(&job, &whole_job, offsetof(Job, axis) + axes_ * sizeof(Axis));
+            if (k == 0) {
+                job.data[VALUES] = moved(job, VALUES, values, from);
+                job.data[COUNTS] = moved(job, COUNTS, counts, from);
+            } else {
+                job.data[VALUES] = values;
+                job.data[COUNTS] = counts;
+            }
+            for (int i = 0; i < axes_; ++i) {
+                Axis& axis = job.axis[i];
+                const Index whole = axis.out_size;
+                axis.size = size[i];
+                axis.out_size = size[i] = (size[i] - 1) / axis.factor + 1;
+                from[i] /= axis.factor;
+                if (from[i] + size[i] < whole) axis.last_weight = axis.weight;
+            }
+            for (const Role role : {OUT_VALUES, OUT_COUNTS, RENDERED}) {
+                job.data[role] = moved(job, role, job.data[role], from);
+            }
+            if (!intermediate_[k].values.empty()) job.data[OUT_VALUES] = intermediate_[k].values.data();
+            if (!intermediate_[k].counts.empty()) job.data[OUT_COUNTS] = intermediate_[k].counts.data();
+            values = job.data[OUT_VALUES];
+            counts = job.data[OUT_COUNTS];
+            simplify(job);
+            if (!has_unit_stride(job)) return NOT_UNIT_STRIDE;
+            Walk(job, workspace_).all_lines();
+        }
+        return DONE;
+    }
+
+    char* moved(const Job& job, int role, char* data, const Index* by) const {
+        for (int i = 0; data && i < axes_; ++i) data += by[i] * job.axis[i].strides[role];
+        return data;
+    }
+
+    Job* const jobs_;
+    const int count_;
+    const int axes_;
+    Index box_[MAX_AXES];
+    std::vector<Intermediate> intermediate_;
+    Workspace workspace_;
 };
 
 }  // namespace
 
-Outcome run(Job& job) noexcept {
+Outcome run(Job* jobs, int count) noexcept {
     try {
-        simplify(job);
-        if (!has_unit_stride(job)) return NOT_UNIT_STRIDE;
-        Walk(job).all_lines();
-        return DONE;
+        return Chain(jobs, count).all_boxes();
     } catch (const std::bad_alloc&) {
         return NO_MEMORY;
     }

@@ -16,17 +16,19 @@ enum Dtype {
     DTYPES
 };
 
-// SUM returns the next wider type, SUM_SAME the type it is given; both only for the types that need them.
-enum Method { SUM, SUM_SAME, SPARSE_SUM, MODE, SPARSE_MODE, MIN, MAX, METHODS };
+enum Method { SUM, SPARSE_SUM, MODE, SPARSE_MODE, MIN, MAX, METHODS };
 
-// The input rows under one output row. Every row has `columns` elements of unit stride; output element x
-// stands for the elements [x * factor, (x + 1) * factor) of every row. `rows` are in scan order: if
-// `reversed`, the rows are met before the columns, else after them.
-struct Rows {
+// The input rows under some output rows. `rows` are those under the first, in scan order; under each further one of
+// the `repeats` lie the rows `step` bytes on. Every row has `columns` elements of unit stride; output element x stands
+// for the elements [x * factor, (x + 1) * factor) of every row. If `reversed`, the scan meets rows before columns, else
+// after them.
+struct Strip {
     const char* const* rows;
     Index count;
     Index columns;
     Index factor;
+    Index repeats;
+    Index step;
     bool reversed;
     bool two_by_two;  // factor 2 on exactly two axes, 1 on all others
     const char* background;
@@ -35,8 +37,18 @@ struct Rows {
 
 constexpr std::size_t COUNTING_BYTES = 16;
 
-// Reduces rows to the output row `values`; a sparse sum also writes the row `counts`.
-using Fold = void (*)(const Rows&, char* values, char* counts);
+// Rows that are `step` bytes apart.
+struct Source {
+    const char* data;
+    Index step;
+};
+struct Target {
+    char* data;
+    Index step;
+};
+
+// Reduces a strip to the output rows `values`; a sparse sum also writes `counts`.
+using Fold = void (*)(const Strip&, Target values, Target counts);
 
 struct Divisor {
     std::int64_t divisor;  // with counts: at least the largest of them
@@ -44,12 +56,12 @@ struct Divisor {
     const char* background;
 };
 
-// Rounds `length` sums to means. `counts` (or null) replaces the divisor.
-using Render = void (*)(const Divisor&, const char* sums, const char* counts, Index length, char* out);
+// Rounds `repeats` rows of `length` sums to means. `counts` (or null) replace the divisor.
+using Render = void (*)(const Divisor&, Source sums, Source counts, Index length, Index repeats, Target out);
 
 struct Table {
-    Fold fold[METHODS][DTYPES];
-    Render render[DTYPES][DTYPES];  // [sum][result]
+    Fold fold[METHODS][DTYPES][DTYPES];  // [method][of the voxels][of the result]
+    Render render[DTYPES][DTYPES];       // [of the sums][of the result]
 };
 
 // One of these per instruction set; null where the compiler or the machine does not know it.
@@ -66,29 +78,29 @@ struct Axis {
     Index out_size;  // of the outputs: ceil(size / factor)
     Index factor;
     Index strides[ROLES];
-    const std::int64_t* weights;  // level-0 voxels under each output index, or null: `weight` everywhere
-    std::int64_t weight;
+    std::int64_t weight, last_weight;  // level-0 voxels under each output index but the last, and under the last
 };
 
 // An N-d reduction. The last axis (but for axes of size 1) must have unit stride in every array that is present
 // (data not null).
 struct Job {
-    int axes;
-    Axis axis[MAX_AXES + 2];
     char* data[ROLES];
     Index itemsize[ROLES];
-    Index sum_itemsize;
-    Fold fold;      // null: the inputs are rendered as they are
-    Render render;  // null: nothing is rendered
+    Fold fold;       // null: the inputs are rendered as they are
+    Render render;   // null: nothing is rendered
     bool replicate;  // voxels missing at the edge: replicas of the edge (mode), or left out
     bool reversed;   // scan order: first axis fastest
     bool truncate;
     bool sparse;  // sums have counts
     char background[16];
+    int axes;
+    Axis axis[MAX_AXES + 2];
 };
 
 enum Outcome { DONE, NO_MEMORY, NOT_UNIT_STRIDE };
 
-Outcome run(Job& job) noexcept;
+// Each job but the first reads what the one before it folded; an intermediate result that has no array of its own is
+// only kept as long as the next job needs it.
+Outcome run(Job* jobs, int count) noexcept;
 
 }  // namespace chunkpyramid

@@ -47,71 +47,78 @@ INLINE T majority(const T (&voxels)[VOXELS], const Background<T>& background) {
 }
 
 template <class T, int ROWS, int FACTOR, bool REVERSED, bool TWO_BY_TWO, bool SPARSE>
-INLINE void majorities(const Rows& row, char* __restrict out) {
-    const Background<T> background(row.background);
-    const Pointers<ROWS> from(row);
-    const Index full = row.columns / FACTOR;
-    INDEPENDENT for (Index x = 0; x < full; ++x) {
-        T voxels[ROWS * FACTOR];
-        gather<T, ROWS, FACTOR, REVERSED>(from.rows, x, voxels);
-        store(out, x, majority<T, ROWS * FACTOR, TWO_BY_TWO, SPARSE>(voxels, background));
-    }
-    if (full * FACTOR < row.columns) {
-        // At an odd edge the missing column is a replica of the last one.
-        T voxels[ROWS * FACTOR];
-        for (int i = 0; i < ROWS * FACTOR; ++i) {
-            voxels[i] = load<T>(from.rows[REVERSED ? i % ROWS : i / FACTOR], row.columns - 1);
+INLINE void majorities(const Strip& strip, Target values) {
+    const Background<T> background(strip.background);
+    const Index full = strip.columns / FACTOR;
+    const Index last = strip.columns - 1;
+    const bool edge = full * FACTOR < strip.columns;
+    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+        char* const __restrict out = row_of(values, y);
+        INDEPENDENT for (Index x = 0; x < full; ++x) {
+            T voxels[ROWS * FACTOR];
+            gather<T, ROWS, FACTOR, REVERSED>(rows, x, voxels);
+            store(out, x, majority<T, ROWS * FACTOR, TWO_BY_TWO, SPARSE>(voxels, background));
         }
-        store(out, full, majority<T, ROWS * FACTOR, TWO_BY_TWO, SPARSE>(voxels, background));
-    }
+        if (edge) {
+            // At an odd edge the missing column is a replica of the last one.
+            T voxels[ROWS * FACTOR];
+            for (int i = 0; i < ROWS * FACTOR; ++i) voxels[i] = load<T>(rows[REVERSED ? i % ROWS : i / FACTOR], last);
+            store(out, full, majority<T, ROWS * FACTOR, TWO_BY_TWO, SPARSE>(voxels, background));
+        }
+    });
 }
 
 // Any footprint: the distinct values in the order they are met, each with its count.
-template <class T, bool SPARSE> void count_values(const Rows& row, char* out) {
-    const Background<T> background(row.background);
-    const Index voxels = row.count * row.factor;
-    char* const counts = row.scratch;
+template <class T, bool SPARSE> INLINE T count_values(const Strip& strip, Index x, Index y) {
+    const Background<T> background(strip.background);
+    const Index voxels = strip.count * strip.factor;
+    char* const counts = strip.scratch;
     char* const values = counts + voxels * Index(sizeof(Index));
-    const Index length = (row.columns + row.factor - 1) / row.factor;
-    for (Index x = 0; x < length; ++x) {
-        Index distinct = 0;
-        Index latest = 0;  // runs of one value are the rule
-        for (Index i = 0; i < voxels; ++i) {
-            const Index wanted = x * row.factor + (row.reversed ? i / row.count : i % row.factor);
-            const Index column = wanted < row.columns ? wanted : row.columns - 1;
-            const T value = load<T>(row.rows[row.reversed ? i % row.count : i / row.factor], column);
-            if (SPARSE && background.matches(value)) continue;
-            if (distinct == 0 || !same(load<T>(values, latest), value)) {
-                for (latest = 0; latest < distinct && !same(load<T>(values, latest), value);) ++latest;
-            }
-            if (latest == distinct) {
-                store(values, latest, value);
-                store(counts, latest, Index(0));
-                ++distinct;
-            }
-            store(counts, latest, load<Index>(counts, latest) + 1);
+    Index distinct = 0;
+    Index latest = 0;  // runs of one value are the rule
+    for (Index i = 0; i < voxels; ++i) {
+        const Index wanted = x * strip.factor + (strip.reversed ? i / strip.count : i % strip.factor);
+        const Index column = wanted < strip.columns ? wanted : strip.columns - 1;
+        const char* const row = strip.rows[strip.reversed ? i % strip.count : i / strip.factor] + y * strip.step;
+        const T value = load<T>(row, column);
+        if (SPARSE && background.matches(value)) continue;
+        if (distinct == 0 || !same(load<T>(values, latest), value)) {
+            for (latest = 0; latest < distinct && !same(load<T>(values, latest), value);) ++latest;
         }
-        Index most = 0;
-        for (Index i = 1; i < distinct; ++i) {
-            if (load<Index>(counts, i) > load<Index>(counts, most)) most = i;
+        if (latest == distinct) {
+            store(values, latest, value);
+            store(counts, latest, Index(0));
+            ++distinct;
         }
-        store(out, x, distinct == 0 ? background.value : load<T>(values, most));
+        store(counts, latest, load<Index>(counts, latest) + 1);
+    }
+    Index most = 0;
+    for (Index i = 1; i < distinct; ++i) {
+        if (load<Index>(counts, i) > load<Index>(counts, most)) most = i;
+    }
+    return distinct == 0 ? background.value : load<T>(values, most);
+}
+
+template <class T, bool SPARSE> void most_counted(const Strip& strip, Target values) {
+    const Index length = (strip.columns + strip.factor - 1) / strip.factor;
+    for (Index y = 0; y < strip.repeats; ++y) {
+        for (Index x = 0; x < length; ++x) store(row_of(values, y), x, count_values<T, SPARSE>(strip, x, y));
     }
 }
 
-template <class T, bool SPARSE, bool REVERSED> INLINE void mode_in_order(const Rows& row, char* out) {
-    if (row.factor == 2 && row.count == 2) majorities<T, 2, 2, REVERSED, true, SPARSE>(row, out);
-    else if (row.factor == 2 && row.count == 4) majorities<T, 4, 2, REVERSED, false, SPARSE>(row, out);
-    else if (row.factor == 2 && row.count == 1) majorities<T, 1, 2, false, false, SPARSE>(row, out);
-    else if (row.factor == 1 && row.two_by_two) majorities<T, 4, 1, false, true, SPARSE>(row, out);
-    else if (row.factor == 1 && row.count == 8) majorities<T, 8, 1, false, false, SPARSE>(row, out);
-    else if (row.factor == 1 && row.count == 2) majorities<T, 2, 1, false, false, SPARSE>(row, out);
-    else count_values<T, SPARSE>(row, out);
+template <class T, bool SPARSE, bool REVERSED> INLINE void mode_in_order(const Strip& strip, Target values) {
+    if (strip.factor == 2 && strip.count == 2) majorities<T, 2, 2, REVERSED, true, SPARSE>(strip, values);
+    else if (strip.factor == 2 && strip.count == 4) majorities<T, 4, 2, REVERSED, false, SPARSE>(strip, values);
+    else if (strip.factor == 2 && strip.count == 1) majorities<T, 1, 2, false, false, SPARSE>(strip, values);
+    else if (strip.factor == 1 && strip.two_by_two) majorities<T, 4, 1, false, true, SPARSE>(strip, values);
+    else if (strip.factor == 1 && strip.count == 8) majorities<T, 8, 1, false, false, SPARSE>(strip, values);
+    else if (strip.factor == 1 && strip.count == 2) majorities<T, 2, 1, false, false, SPARSE>(strip, values);
+    else most_counted<T, SPARSE>(strip, values);
 }
 
-template <class T, bool SPARSE> void mode(const Rows& row, char* values, char*) {
-    if (row.reversed) mode_in_order<T, SPARSE, true>(row, values);
-    else mode_in_order<T, SPARSE, false>(row, values);
+template <class T, bool SPARSE> void mode(const Strip& strip, Target values, Target) {
+    if (strip.reversed) mode_in_order<T, SPARSE, true>(strip, values);
+    else mode_in_order<T, SPARSE, false>(strip, values);
 }
 
 }  // namespace VARIANT

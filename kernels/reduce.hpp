@@ -123,37 +123,45 @@ INLINE void gather(const char* const (&rows)[ROWS], Index x, T (&voxels)[ROWS * 
     }
 }
 
-template <int ROWS> struct Pointers {
+// Calls body(rows, y) for every output row y, with the ROWS input rows under it.
+template <int ROWS, class Body> INLINE void each_row(const Strip& strip, const Body& body) {
     const char* rows[ROWS];
-    explicit Pointers(const Rows& from) {
-        UNROLLED for (int i = 0; i < ROWS; ++i) rows[i] = from.rows[i];
+    UNROLLED for (int i = 0; i < ROWS; ++i) rows[i] = strip.rows[i];
+    for (Index y = 0; y < strip.repeats; ++y) {
+        body(rows, y);
+        UNROLLED for (int i = 0; i < ROWS; ++i) rows[i] += strip.step;
     }
-};
-
-// Output elements whose voxels are all there. No division for the usual factors: it would take as long as a short row.
-INLINE Index whole_elements(const Rows& row) {
-    if (row.factor == 1) return row.columns;
-    return row.factor == 2 ? row.columns / 2 : row.columns / row.factor;
 }
 
-// Calls step(voxel, x, first) for every voxel of the output elements from `begin` on, such that the voxels of an
-// element come in scan order, and those of neighbouring elements one after the other, which vectorises.
-template <class T, class Step> INLINE void scan(const Rows& row, Index begin, const Step& step) {
-    if (begin * row.factor >= row.columns) return;
-    const Index outer = row.reversed ? row.factor : row.count;
-    const Index inner = row.reversed ? row.count : row.factor;
-    for (Index i = 0; i < outer; ++i) {
-        for (Index j = 0; j < inner; ++j) {
-            const Index column = row.reversed ? i : j;
-            const char* const data = row.rows[row.reversed ? j : i] + column * Index(sizeof(T));
-            const bool first = i + j == 0;
-            const Index end = (row.columns - column + row.factor - 1) / row.factor;
-            if (row.factor == 1) {
-                INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, x), x, first);
-            } else if (row.factor == 2) {
-                INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, 2 * x), x, first);
-            } else {
-                INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, row.factor * x), x, first);
+// Output elements whose voxels are all there. No division for the usual factors: it would take as long as a short row.
+INLINE Index whole_elements(const Strip& strip) {
+    if (strip.factor == 1) return strip.columns;
+    return strip.factor == 2 ? strip.columns / 2 : strip.columns / strip.factor;
+}
+
+INLINE char* row_of(const Target& target, Index y) { return target.data + y * target.step; }
+
+// Calls step(voxel, x, y, first) for every voxel of the output elements from column `begin` on, such that the voxels
+// of an element come in scan order, and those of neighbouring elements one after the other, which vectorises.
+template <class T, class Step> INLINE void scan(const Strip& strip, Index begin, const Step& step) {
+    if (begin * strip.factor >= strip.columns) return;
+    const Index outer = strip.reversed ? strip.factor : strip.count;
+    const Index inner = strip.reversed ? strip.count : strip.factor;
+    for (Index y = 0; y < strip.repeats; ++y) {
+        for (Index i = 0; i < outer; ++i) {
+            for (Index j = 0; j < inner; ++j) {
+                const Index column = strip.reversed ? i : j;
+                const char* const row = strip.rows[strip.reversed ? j : i] + y * strip.step;
+                const char* const data = row + column * Index(sizeof(T));
+                const bool first = i + j == 0;
+                const Index end = (strip.columns - column + strip.factor - 1) / strip.factor;
+                if (strip.factor == 1) {
+                    INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, x), x, y, first);
+                } else if (strip.factor == 2) {
+                    INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, 2 * x), x, y, first);
+                } else {
+                    INDEPENDENT for (Index x = begin; x < end; ++x) step(load<T>(data, strip.factor * x), x, y, first);
+                }
             }
         }
     }
@@ -163,107 +171,126 @@ template <class T, class Step> INLINE void scan(const Rows& row, Index begin, co
 
 template <class In, class Out> INLINE Out add_to(Out sum, In value) { return Out(sum + Out(widen(value))); }
 
-template <class In, class Out, int ROWS>
-INLINE void add_pairs(const Rows& row, Index full, char* __restrict out) {
+template <class In, class Out, int ROWS> INLINE void add_pairs(const Strip& strip, Index full, Target sums) {
     using Wide = typename Traits<In>::Wider;
     using Bits = typename Traits<Wide>::Bits;
-    const Pointers<ROWS> from(row);
-    // Both halves of a wider word: no shuffling, whatever the byte order.
-    INDEPENDENT for (Index x = 0; x < full; ++x) {
-        Wide sum = 0;
-        UNROLLED for (int i = 0; i < ROWS; ++i) {
-            const Wide pair = load<Wide>(from.rows[i], x);
-            const Wide low = Wide(Wide(Bits(pair) << width<In>) >> width<In>);
-            sum = Wide(sum + low + Wide(pair >> width<In>));
+    constexpr Bits below = Bits((Bits(1) << width<In>) - 1);
+    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+        char* const __restrict out = row_of(sums, y);
+        // Both halves of a wider word: no shuffling, whatever the byte order.
+        INDEPENDENT for (Index x = 0; x < full; ++x) {
+            Wide sum = 0;
+            UNROLLED for (int i = 0; i < ROWS; ++i) {
+                const Wide pair = load<Wide>(rows[i], x);
+                const Wide low = is_signed<In> ? Wide(Wide(Bits(pair) << width<In>) >> width<In>) : Wide(pair & below);
+                sum = Wide(sum + low + Wide(pair >> width<In>));
+            }
+            store(out, x, Out(sum));
         }
-        store(out, x, Out(sum));
-    }
-}
-
-template <class In, class Out, int ROWS, int FACTOR, bool REVERSED>
-INLINE void add_voxels(const Rows& row, Index full, char* __restrict out) {
-    const Pointers<ROWS> from(row);
-    INDEPENDENT for (Index x = 0; x < full; ++x) {
-        In voxels[ROWS * FACTOR];
-        gather<In, ROWS, FACTOR, REVERSED>(from.rows, x, voxels);
-        Out sum = Out(widen(voxels[0]));
-        UNROLLED for (int i = 1; i < ROWS * FACTOR; ++i) sum = add_to(sum, voxels[i]);
-        store(out, x, sum);
-    }
-}
-
-template <class In, class Out, int ROWS>
-INLINE void add_two_columns(const Rows& row, Index full, char* out) {
-    if constexpr (!is_floating<In> && width<In> < 64) {
-        add_pairs<In, Out, ROWS>(row, full, out);
-    } else if (is_floating<In> && row.reversed) {
-        add_voxels<In, Out, ROWS, 2, is_floating<In>>(row, full, out);
-    } else {
-        add_voxels<In, Out, ROWS, 2, false>(row, full, out);
-    }
-}
-
-template <class In, class Out> void sum(const Rows& row, char* values, char*) {
-    Index done = whole_elements(row);
-    if (row.factor == 2 && row.count == 1) add_two_columns<In, Out, 1>(row, done, values);
-    else if (row.factor == 2 && row.count == 2) add_two_columns<In, Out, 2>(row, done, values);
-    else if (row.factor == 2 && row.count == 4) add_two_columns<In, Out, 4>(row, done, values);
-    else if (row.factor == 1 && row.count == 2) add_voxels<In, Out, 2, 1, false>(row, done, values);
-    else if (row.factor == 1 && row.count == 4) add_voxels<In, Out, 4, 1, false>(row, done, values);
-    else if (row.factor == 1 && row.count == 8) add_voxels<In, Out, 8, 1, false>(row, done, values);
-    else done = 0;
-    scan<In>(row, done, [values](In value, Index x, bool first) {
-        store(values, x, first ? Out(widen(value)) : add_to(load<Out>(values, x), value));
     });
 }
 
-template <class In, int ROWS, int FACTOR, bool REVERSED>
-INLINE void add_foreground(const Rows& row, Index full, char* __restrict values, char* __restrict counts) {
-    using Out = typename Traits<In>::Wider;
-    // Elements are compared and counted in their own width: vectors need no conversions in between. Only halves
-    // have no arithmetic.
-    using Element = typename Choose<Same<In, Half>::value, Out, In>::Type;
-    const Background<In> given(row.background);
-    const Background<Element> background(Element(widen(given.value)));
-    const Pointers<ROWS> from(row);
-    INDEPENDENT for (Index x = 0; x < full; ++x) {
-        In voxels[ROWS * FACTOR];
-        gather<In, ROWS, FACTOR, REVERSED>(from.rows, x, voxels);
-        Out sum = 0;
-        Element count = 0;
-        UNROLLED for (int i = 0; i < ROWS * FACTOR; ++i) {
-            const Element voxel = Element(widen(voxels[i]));
-            const bool empty = background.matches(voxel);
-            const Element foreground = empty ? Element(0) : voxel;
-            sum = Out(sum + Out(foreground));
-            count = Element(count + (empty ? Element(0) : Element(1)));
+template <class In, class Out, int ROWS, int FACTOR, bool REVERSED>
+INLINE void add_voxels(const Strip& strip, Index full, Target sums) {
+    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+        char* const __restrict out = row_of(sums, y);
+        INDEPENDENT for (Index x = 0; x < full; ++x) {
+            In voxels[ROWS * FACTOR];
+            gather<In, ROWS, FACTOR, REVERSED>(rows, x, voxels);
+            Out sum = Out(widen(voxels[0]));
+            UNROLLED for (int i = 1; i < ROWS * FACTOR; ++i) sum = add_to(sum, voxels[i]);
+            store(out, x, sum);
         }
-        store(values, x, sum);
-        store(counts, x, Out(count));
+    });
+}
+
+template <class In, class Out, int ROWS> INLINE void add_two_columns(const Strip& strip, Index full, Target sums) {
+    if constexpr (!is_floating<In> && width<In> < 64) {
+        add_pairs<In, Out, ROWS>(strip, full, sums);
+    } else if (is_floating<In> && strip.reversed) {
+        add_voxels<In, Out, ROWS, 2, is_floating<In>>(strip, full, sums);
+    } else {
+        add_voxels<In, Out, ROWS, 2, false>(strip, full, sums);
     }
 }
 
-template <class In, bool REVERSED> INLINE Index add_foreground_fast(const Rows& row, char* values, char* counts) {
-    const Index full = whole_elements(row);
-    if (row.factor == 2 && row.count == 2) add_foreground<In, 2, 2, REVERSED>(row, full, values, counts);
-    else if (row.factor == 2 && row.count == 4) add_foreground<In, 4, 2, REVERSED>(row, full, values, counts);
-    else if (row.factor == 1 && row.count == 4) add_foreground<In, 4, 1, false>(row, full, values, counts);
+template <class In, class Out>
+constexpr bool is_near = Same<Out, In>::value || Same<Out, typename Traits<In>::Wider>::value;
+
+template <class In, class Out> INLINE Index add_fast(const Strip& strip, Target sums) {
+    const Index full = whole_elements(strip);
+    if (strip.factor == 2 && strip.count == 1) add_two_columns<In, Out, 1>(strip, full, sums);
+    else if (strip.factor == 2 && strip.count == 2) add_two_columns<In, Out, 2>(strip, full, sums);
+    else if (strip.factor == 2 && strip.count == 4) add_two_columns<In, Out, 4>(strip, full, sums);
+    else if (strip.factor == 1 && strip.count == 2) add_voxels<In, Out, 2, 1, false>(strip, full, sums);
+    else if (strip.factor == 1 && strip.count == 4) add_voxels<In, Out, 4, 1, false>(strip, full, sums);
+    else if (strip.factor == 1 && strip.count == 8) add_voxels<In, Out, 8, 1, false>(strip, full, sums);
     else return 0;
     return full;
 }
 
-template <class In> void sparse_sum(const Rows& row, char* values, char* counts) {
+template <class In, class Out> void sum(const Strip& strip, Target sums, Target) {
+    Index done = 0;
+    if constexpr (is_near<In, Out>) done = add_fast<In, Out>(strip, sums);
+    scan<In>(strip, done, [sums](In value, Index x, Index y, bool first) INLINE_LAMBDA {
+        char* const out = row_of(sums, y);
+        store(out, x, first ? Out(widen(value)) : add_to(load<Out>(out, x), value));
+    });
+}
+
+template <class In, int ROWS, int FACTOR, bool REVERSED>
+INLINE void add_foreground(const Strip& strip, Index full, Target sums, Target counts) {
     using Out = typename Traits<In>::Wider;
-    const Index done = is_floating<In> && row.reversed
-        ? add_foreground_fast<In, is_floating<In>>(row, values, counts)
-        : add_foreground_fast<In, false>(row, values, counts);
-    const Background<In> background(row.background);
-    scan<In>(row, done, [values, counts, background](In value, Index x, bool first) {
+    // Elements are compared and counted in their own width: vectors need no conversions in between. Only halves
+    // have no arithmetic.
+    using Element = typename Choose<Same<In, Half>::value, Out, In>::Type;
+    const Background<In> given(strip.background);
+    const Background<Element> background(Element(widen(given.value)));
+    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+        char* const __restrict out = row_of(sums, y);
+        char* const __restrict out_counts = row_of(counts, y);
+        INDEPENDENT for (Index x = 0; x < full; ++x) {
+            In voxels[ROWS * FACTOR];
+            gather<In, ROWS, FACTOR, REVERSED>(rows, x, voxels);
+            Out sum = 0;
+            Element count = 0;
+            UNROLLED for (int i = 0; i < ROWS * FACTOR; ++i) {
+                const Element voxel = Element(widen(voxels[i]));
+                const bool empty = background.matches(voxel);
+                const Element foreground = empty ? Element(0) : voxel;
+                sum = Out(sum + Out(foreground));
+                count = Element(count + (empty ? Element(0) : Element(1)));
+            }
+            store(out, x, sum);
+            store(out_counts, x, Out(count));
+        }
+    });
+}
+
+template <class In, bool REVERSED> INLINE Index add_foreground_fast(const Strip& strip, Target sums, Target counts) {
+    const Index full = whole_elements(strip);
+    if (strip.factor == 2 && strip.count == 2) add_foreground<In, 2, 2, REVERSED>(strip, full, sums, counts);
+    else if (strip.factor == 2 && strip.count == 4) add_foreground<In, 4, 2, REVERSED>(strip, full, sums, counts);
+    else if (strip.factor == 1 && strip.count == 4) add_foreground<In, 4, 1, false>(strip, full, sums, counts);
+    else return 0;
+    return full;
+}
+
+template <class In, class Out> void sparse_sum(const Strip& strip, Target sums, Target counts) {
+    Index done = 0;
+    if constexpr (is_near<In, Out>) {
+        done = is_floating<In> && strip.reversed ? add_foreground_fast<In, is_floating<In>>(strip, sums, counts)
+                                                 : add_foreground_fast<In, false>(strip, sums, counts);
+    }
+    const Background<In> background(strip.background);
+    scan<In>(strip, done, [=](In value, Index x, Index y, bool first) INLINE_LAMBDA {
+        char* const out = row_of(sums, y);
+        char* const out_counts = row_of(counts, y);
         const bool counted = !background.matches(value);
-        const Out sum = first ? Out(0) : load<Out>(values, x);
-        const Out count = first ? Out(0) : load<Out>(counts, x);
-        store(values, x, Out(sum + (counted ? Out(widen(value)) : Out(0))));
-        store(counts, x, Out(count + Out(counted)));
+        const Out sum = first ? Out(0) : load<Out>(out, x);
+        const Out count = first ? Out(0) : load<Out>(out_counts, x);
+        store(out, x, Out(sum + (counted ? Out(widen(value)) : Out(0))));
+        store(out_counts, x, Out(count + Out(counted)));
     });
 }
 
@@ -277,24 +304,28 @@ struct Larger {
 };
 
 template <class T, class Extreme, int ROWS, int FACTOR>
-INLINE void extremes(const Rows& row, Index full, char* __restrict out) {
-    const Pointers<ROWS> from(row);
-    INDEPENDENT for (Index x = 0; x < full; ++x) {
-        T voxels[ROWS * FACTOR];
-        gather<T, ROWS, FACTOR, false>(from.rows, x, voxels);
-        T extreme = voxels[0];
-        UNROLLED for (int i = 1; i < ROWS * FACTOR; ++i) extreme = Extreme::of(extreme, voxels[i]);
-        store(out, x, extreme);
-    }
+INLINE void extremes(const Strip& strip, Index full, Target values) {
+    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+        char* const __restrict out = row_of(values, y);
+        INDEPENDENT for (Index x = 0; x < full; ++x) {
+            T voxels[ROWS * FACTOR];
+            gather<T, ROWS, FACTOR, false>(rows, x, voxels);
+            T extreme = voxels[0];
+            UNROLLED for (int i = 1; i < ROWS * FACTOR; ++i) extreme = Extreme::of(extreme, voxels[i]);
+            store(out, x, extreme);
+        }
+    });
 }
 
-template <class T, class Extreme> void extreme(const Rows& row, char* values, char*) {
-    Index done = whole_elements(row);
-    if (row.factor == 2 && row.count == 2) extremes<T, Extreme, 2, 2>(row, done, values);
-    else if (row.factor == 2 && row.count == 4) extremes<T, Extreme, 4, 2>(row, done, values);
+template <class T, class Extreme> void extreme(const Strip& strip, Target values, Target) {
+    Index done = whole_elements(strip);
+    if (strip.factor == 2 && strip.count == 2) extremes<T, Extreme, 2, 2>(strip, done, values);
+    else if (strip.factor == 2 && strip.count == 4) extremes<T, Extreme, 4, 2>(strip, done, values);
+    else if (strip.factor == 1 && strip.count == 4) extremes<T, Extreme, 4, 1>(strip, done, values);
     else done = 0;
-    scan<T>(row, done, [values](T value, Index x, bool first) {
-        store(values, x, first ? value : Extreme::of(load<T>(values, x), value));
+    scan<T>(strip, done, [values](T value, Index x, Index y, bool first) INLINE_LAMBDA {
+        char* const out = row_of(values, y);
+        store(out, x, first ? value : Extreme::of(load<T>(out, x), value));
     });
 }
 

@@ -13,7 +13,7 @@ template <class T, class Real> INLINE T to_integer(Real value) {
     return T(Middle(value));
 }
 
-template <class Sum, class T> void shift(const Divisor& by, const char* sums, Index length, char* __restrict out) {
+template <class Sum, class T> INLINE void shift(const Divisor& by, const char* sums, Index length, char* __restrict out) {
     const int bits = __builtin_ctzll(static_cast<unsigned long long>(by.divisor));
     const Sum mask = Sum((Sum(1) << bits) - 1);
     if (by.truncate) {
@@ -86,7 +86,7 @@ INLINE void divide(const Divisor& by, const char* sums, const char* counts, Inde
 }
 
 template <class Sum, class T>
-void render(const Divisor& by, const char* sums, const char* counts, Index length, char* out) {
+INLINE void render_row(const Divisor& by, const char* sums, const char* counts, Index length, char* out) {
     if constexpr (is_floating<T>) {
         if (counts) divide<Sum, T, false, true>(by, sums, counts, length, out);
         else divide<Sum, T, false, false>(by, sums, counts, length, out);
@@ -97,6 +97,14 @@ void render(const Divisor& by, const char* sums, const char* counts, Index lengt
         else if (power_of_two) shift<Sum, T>(by, sums, length, out);
         else if (by.truncate) divide<Sum, T, true, false>(by, sums, counts, length, out);
         else divide<Sum, T, false, false>(by, sums, counts, length, out);
+    }
+}
+
+template <class Sum, class T>
+void render(const Divisor& by, Source sums, Source counts, Index length, Index repeats, Target out) {
+    for (Index y = 0; y < repeats; ++y) {
+        render_row<Sum, T>(by, sums.data + y * sums.step, counts.data ? counts.data + y * counts.step : nullptr, length,
+                           row_of(out, y));
     }
 }
 

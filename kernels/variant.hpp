@@ -6,17 +6,21 @@
 namespace chunkpyramid {
 namespace VARIANT {
 
-template <class T> void add_to_table(Table& table, Dtype dtype) {
-    table.fold[SUM][dtype] = sum<T, typename Traits<T>::Wider>;
-    table.fold[SPARSE_SUM][dtype] = sparse_sum<T>;
-    table.fold[MIN][dtype] = extreme<T, Smaller>;
-    table.fold[MAX][dtype] = extreme<T, Larger>;
+// Sums of any wider type; the row functions are at their best for the next one, and for sums of sums.
+template <class T, class Sum> void add_sum(Table& table, Dtype dtype, Dtype sum_dtype) {
+    table.fold[SUM][dtype][sum_dtype] = sum<T, Sum>;
+    table.fold[SPARSE_SUM][dtype][sum_dtype] = sparse_sum<T, Sum>;
+}
+
+template <class T> void add_extremes(Table& table, Dtype dtype) {
+    table.fold[MIN][dtype][dtype] = extreme<T, Smaller>;
+    table.fold[MAX][dtype][dtype] = extreme<T, Larger>;
 }
 
 // Labels are compared, never ordered: signed integers share the functions of unsigned ones.
 template <class T> void add_modes(Table& table, Dtype dtype, Dtype alias) {
-    table.fold[MODE][dtype] = table.fold[MODE][alias] = mode<T, false>;
-    table.fold[SPARSE_MODE][dtype] = table.fold[SPARSE_MODE][alias] = mode<T, true>;
+    table.fold[MODE][dtype][dtype] = table.fold[MODE][alias][alias] = mode<T, false>;
+    table.fold[SPARSE_MODE][dtype][dtype] = table.fold[SPARSE_MODE][alias][alias] = mode<T, true>;
 }
 
 // Results of type T from sums of the next two wider types; 8-bit results also have sums of 64 bits.
@@ -31,26 +35,44 @@ template <class T> void add_renders(Table& table, Dtype dtype) {
 
 static Table make_table() {
     Table table = {};
-    add_to_table<std::uint8_t>(table, UINT8);
-    add_to_table<std::uint16_t>(table, UINT16);
-    add_to_table<std::uint32_t>(table, UINT32);
-    add_to_table<std::uint64_t>(table, UINT64);
-    add_to_table<std::int8_t>(table, INT8);
-    add_to_table<std::int16_t>(table, INT16);
-    add_to_table<std::int32_t>(table, INT32);
-    add_to_table<std::int64_t>(table, INT64);
-    add_to_table<Half>(table, FLOAT16);
-    add_to_table<float>(table, FLOAT32);
-    add_to_table<double>(table, FLOAT64);
-    table.fold[SUM_SAME][UINT16] = sum<std::uint16_t, std::uint16_t>;
-    table.fold[SUM_SAME][UINT32] = sum<std::uint32_t, std::uint32_t>;
-    table.fold[SUM_SAME][UINT64] = sum<std::uint64_t, std::uint64_t>;
-    table.fold[SUM_SAME][UINT128] = sum<uint128, uint128>;
-    table.fold[SUM_SAME][INT16] = sum<std::int16_t, std::int16_t>;
-    table.fold[SUM_SAME][INT32] = sum<std::int32_t, std::int32_t>;
-    table.fold[SUM_SAME][INT64] = sum<std::int64_t, std::int64_t>;
-    table.fold[SUM_SAME][INT128] = sum<int128, int128>;
-    table.fold[SUM_SAME][FLOAT64] = sum<double, double>;
+    add_sum<std::uint8_t, std::uint16_t>(table, UINT8, UINT16);
+    add_sum<std::uint8_t, std::uint32_t>(table, UINT8, UINT32);
+    add_sum<std::uint8_t, std::uint64_t>(table, UINT8, UINT64);
+    add_sum<std::uint16_t, std::uint32_t>(table, UINT16, UINT32);
+    add_sum<std::uint16_t, std::uint64_t>(table, UINT16, UINT64);
+    add_sum<std::uint32_t, std::uint64_t>(table, UINT32, UINT64);
+    add_sum<std::uint32_t, uint128>(table, UINT32, UINT128);
+    add_sum<std::uint64_t, uint128>(table, UINT64, UINT128);
+    add_sum<std::int8_t, std::int16_t>(table, INT8, INT16);
+    add_sum<std::int8_t, std::int32_t>(table, INT8, INT32);
+    add_sum<std::int8_t, std::int64_t>(table, INT8, INT64);
+    add_sum<std::int16_t, std::int32_t>(table, INT16, INT32);
+    add_sum<std::int16_t, std::int64_t>(table, INT16, INT64);
+    add_sum<std::int32_t, std::int64_t>(table, INT32, INT64);
+    add_sum<std::int32_t, int128>(table, INT32, INT128);
+    add_sum<std::int64_t, int128>(table, INT64, INT128);
+    add_sum<Half, double>(table, FLOAT16, FLOAT64);
+    add_sum<float, double>(table, FLOAT32, FLOAT64);
+    add_sum<double, double>(table, FLOAT64, FLOAT64);
+    table.fold[SUM][UINT16][UINT16] = sum<std::uint16_t, std::uint16_t>;
+    table.fold[SUM][UINT32][UINT32] = sum<std::uint32_t, std::uint32_t>;
+    table.fold[SUM][UINT64][UINT64] = sum<std::uint64_t, std::uint64_t>;
+    table.fold[SUM][UINT128][UINT128] = sum<uint128, uint128>;
+    table.fold[SUM][INT16][INT16] = sum<std::int16_t, std::int16_t>;
+    table.fold[SUM][INT32][INT32] = sum<std::int32_t, std::int32_t>;
+    table.fold[SUM][INT64][INT64] = sum<std::int64_t, std::int64_t>;
+    table.fold[SUM][INT128][INT128] = sum<int128, int128>;
+    add_extremes<std::uint8_t>(table, UINT8);
+    add_extremes<std::uint16_t>(table, UINT16);
+    add_extremes<std::uint32_t>(table, UINT32);
+    add_extremes<std::uint64_t>(table, UINT64);
+    add_extremes<std::int8_t>(table, INT8);
+    add_extremes<std::int16_t>(table, INT16);
+    add_extremes<std::int32_t>(table, INT32);
+    add_extremes<std::int64_t>(table, INT64);
+    add_extremes<Half>(table, FLOAT16);
+    add_extremes<float>(table, FLOAT32);
+    add_extremes<double>(table, FLOAT64);
     add_modes<std::uint8_t>(table, UINT8, INT8);
     add_modes<std::uint16_t>(table, UINT16, INT16);
     add_modes<std::uint32_t>(table, UINT32, INT32);

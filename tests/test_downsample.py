@@ -91,16 +91,6 @@ def test_memory_order_is_kept(function: str, order: Any) -> None:
         assert not np.may_share_memory(level, array)
 
 
-def test_many_slabs_are_one_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    array = np.random.default_rng(0).normal(size=(37, 20, 30)).astype(np.float32)
-    for order in ("C", "F"):
-        whole = downsample(np.array(array, order=order), (2, 2, 3), num_levels=3)
-        monkeypatch.setattr(sys.modules["chunkpyramid.downsample"], "SLAB_BYTES", 1)
-        sliced = downsample(np.array(array, order=order), (2, 2, 3), num_levels=3)
-        monkeypatch.undo()
-        assert_levels(sliced, whole)
-
-
 def test_levels_do_not_darken() -> None:
     array = np.tile(np.array([0, 1, 1, 1], np.uint8), 1024)
     exact = downsample(array, 2, num_levels=2)[1]

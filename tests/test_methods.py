@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from oracles import oracle_levels
 
 from chunkpyramid.errors import ArgumentError, ChunkPyramidError
+from chunkpyramid.grid import AxisFootprint
 from chunkpyramid.methods import METHODS, Reduction, State, auto_method, resolve_method
 
 Array = np.ndarray[Any, Any]
@@ -195,8 +196,8 @@ def test_every_sum_of_few_bits_is_rounded_correctly(variant: str) -> None:
             limits = np.iinfo(dtype)
             sums = np.arange(limits.min * divisor, limits.max * divisor + 1)
             kept = reduction.carry_dtypes(divisor)["sum"]
-            weights = (np.array([divisor]), np.ones(sums.size, np.int64))
-            state = reduction.from_carry({"sum": sums[None].astype(kept)}, weights)
+            footprints = (AxisFootprint(divisor, divisor), AxisFootprint(1, 1))
+            state = reduction.from_carry({"sum": sums[None].astype(kept)}, footprints)
             quotients, rests = np.divmod(sums, divisor)
             up = 2 * rests > divisor
             up |= (2 * rests == divisor) & (quotients % 2 == 1)
@@ -218,7 +219,7 @@ def test_large_sums_are_rounded_exactly(variant: str) -> None:
                 }
             else:
                 fields = {"sum": np.array(sums, reduction.carry_dtypes(divisor)["sum"])}
-            state = reduction.from_carry(fields, (np.full(5, divisor),))
+            state = reduction.from_carry(fields, (AxisFootprint(divisor, divisor),))
             np.testing.assert_array_equal(reduction.render(state), expected)
 
 
@@ -285,6 +286,27 @@ def test_pieces_agree_with_the_whole(method: str) -> None:
     holds()
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int64"])
+@pytest.mark.parametrize("method", METHODS)
+def test_levels_at_once_are_levels_one_by_one(method: str, dtype: str, order: Any) -> None:
+    """Several levels of arrays that are large are made box by box."""
+    array = np.random.default_rng(7).integers(0, 3, (67, 150, 301 if dtype == "int64" else 1001)).astype(dtype)
+    if order == "F":
+        array = np.asfortranarray(array.T)
+    for factors in ([(1, 2, 2), (2, 2, 2), (2, 2, 2)], [(2, 1, 3), (1, 1, 1), (5, 2, 1), (2, 2, 2)]):
+        for sparse in (False, True) if method in SPARSE_METHODS else (False,):
+            reduction = resolve_method(method, dtype, sparse=sparse)
+            one_by_one = run(reduction, array, factors)
+            for keep_state in (False, True):
+                state, levels = reduction.steps(reduction.lift(array), factors, keep_state=keep_state)
+                assert state is not None or not keep_state
+                for level, expected in zip(levels, one_by_one, strict=True):
+                    assert_same(level, expected)
+                if state is not None:
+                    assert_same(reduction.render(state), one_by_one[-1])
+
+
 @settings(max_examples=100, deadline=None, database=None)
 @given(cases("mean"))
 def test_the_carry_is_the_state(case: tuple[Array, list[Factor], dict[str, Any]]) -> None:
@@ -296,12 +318,12 @@ def test_the_carry_is_the_state(case: tuple[Array, list[Factor], dict[str, Any]]
     for factor in factors:
         state = reduction.fold(state, factor)
         reached *= math.prod(factor)
-        assert state.weights is not None
+        assert state.footprints is not None
         assert state.nbytes <= math.prod(state.shape) * reduction.state_itemsize(reached)
         restored = reduction.fold(restored, factor)
         fields = reduction.to_carry(restored, reached)
         assert {name: field.dtype for name, field in fields.items()} == reduction.carry_dtypes(reached)
-        restored = reduction.from_carry(fields, state.weights)
+        restored = reduction.from_carry(fields, state.footprints)
         assert_same(reduction.render(restored), reduction.render(state))
         for name, field in reduction.to_carry(state).items():
             assert field.dtype.kind in "biuf"
@@ -311,7 +333,7 @@ def test_the_carry_is_the_state(case: tuple[Array, list[Factor], dict[str, Any]]
 @pytest.mark.parametrize("dtype", NUMBERS)
 def test_level_zero_can_be_carried(dtype: str) -> None:
     array = np.array([[0, 1, 2, 3, 0, 0, 5]]).astype(dtype)
-    ones = tuple(np.ones(size, np.int64) for size in array.shape)
+    ones = (AxisFootprint(1, 1),) * array.ndim
     for sparse in (False, True):
         reduction = resolve_method("mean", dtype, sparse=sparse)
         fields = reduction.to_carry(reduction.lift(array))
@@ -324,7 +346,7 @@ def test_level_zero_can_be_carried(dtype: str) -> None:
 def test_sparse_carries_negative_numbers_of_64_bits() -> None:
     array = np.array([-5, 3, 0, 2**62, -(2**63), -(2**63)])
     reduction = resolve_method("mean", "int64", sparse=True)
-    restored = reduction.from_carry(reduction.to_carry(reduction.lift(array)), (np.ones(6, np.int64),))
+    restored = reduction.from_carry(reduction.to_carry(reduction.lift(array)), (AxisFootprint(1, 1),))
     np.testing.assert_array_equal(reduction.step(restored, (2,))[1], [-1, 2**62, -(2**63)])
 
 
