@@ -11,15 +11,12 @@
 namespace chunkpyramid {
 namespace {
 
-// The rows of a strip are read first one after the other, and only then side by side: hardware prefetchers follow the
-// first pattern only. What a strip reads, and its sums until they are rounded, has to stay in the first-level cache.
-// Neighbouring rows count as one stretch of memory.
+// Stretches of memory shorter than this are not read at full speed, and what a strip reads has to stay in the
+// first-level cache, beside its sums until they are rounded.
 constexpr Index STRETCH_BYTES = 1 << 12;
 constexpr Index STRIP_BYTES = 1 << 14;
 constexpr Index SHORTEST_TILE = 64;
 constexpr Index LONGEST_TILE = 2048;
-constexpr Index MOST_ROWS = 64;
-constexpr Index CACHE_LINE = 64;
 
 // Several levels are made of boxes of about this size, so that sums are still in the second-level cache when the next
 // level reads them.
@@ -86,15 +83,9 @@ Index end_of_weight(const Axis& axis, Index begin) {
     return axis.weight == axis.last_weight || begin + 1 == axis.out_size ? axis.out_size : axis.out_size - 1;
 }
 
-void read_lines(const char* data, Index bytes) {
-    const volatile char* const end = data + bytes;
-    for (const volatile char* at = data; at < end; at += CACHE_LINE) static_cast<void>(*at);
-}
-
 // Memory that a walk leaves to the next one.
 struct Workspace {
     std::vector<Index> value_offsets, count_offsets;
-    std::vector<const char*> pointers;
     std::vector<char> scratch, sums, counts;
 };
 
@@ -107,15 +98,13 @@ class Walk {
           own_(workspace) {
         Index rows = line_axis_.factor;
         for (int i = 0; i < outer_; ++i) rows *= job.axis[i].factor;
-        own_.pointers.resize(rows);
         own_.value_offsets.clear();
         if (job.replicate) own_.scratch.resize(rows * row_axis_.factor * COUNTING_BYTES);
         const Index strip_bytes = std::min(rows / line_axis_.factor * STRETCH_BYTES, STRIP_BYTES);
         const Index bytes_per_element = rows * row_axis_.factor * job.itemsize[VALUES];
         tile_ = std::clamp(strip_bytes / bytes_per_element, SHORTEST_TILE, LONGEST_TILE);
         const Index row_bytes = rows * std::min(row_axis_.size, tile_ * row_axis_.factor) * job.itemsize[VALUES];
-        rows_ = tile_ < row_axis_.out_size ? 1 : std::clamp(strip_bytes / row_bytes, Index(1), MOST_ROWS);
-        rows_ = std::min(rows_, line_axis_.out_size);
+        rows_ = tile_ < row_axis_.out_size ? 1 : std::clamp(strip_bytes / row_bytes, Index(1), line_axis_.out_size);
         tile_ = std::min(tile_, row_axis_.out_size);
         if (job.render) {
             if (job.fold && !job.data[OUT_VALUES]) own_.sums.resize(rows_ * tile_ * job.itemsize[OUT_VALUES]);
@@ -123,8 +112,8 @@ class Walk {
                 own_.counts.resize(rows_ * tile_ * job.itemsize[OUT_COUNTS]);
             }
         }
-        strip_ = {own_.pointers.data(), 0, 0, row_axis_.factor, 0, line_axis_.factor * line_axis_.strides[VALUES],
-                  job.reversed, is_two_by_two(job), job.background, own_.scratch.data()};
+        strip_ = {nullptr, nullptr, 0, 0, row_axis_.factor, 0, 0, 1, job.reversed,
+                  is_two_by_two(job), job.background, own_.scratch.data()};
     }
 
     void all_lines() {
@@ -177,10 +166,10 @@ class Walk {
         }
     }
 
-    char* at(int role, const char* base, Index y, Index x) const {
+    char* at(int role, Index y, Index x) const {
         const Index rows = y * (is_input(role) ? line_axis_.factor : 1);
         const Index columns = x * (is_input(role) ? row_axis_.factor : 1);
-        return const_cast<char*>(base) + rows * line_axis_.strides[role] + columns * job_.itemsize[role];
+        return line_[role] + rows * line_axis_.strides[role] + columns * job_.itemsize[role];
     }
 
     void one_line(const Index* position) {
@@ -200,85 +189,61 @@ class Walk {
         }
         const Index whole = line_axis_.size / line_axis_.factor;
         for (Index y = 0; y < line_axis_.out_size;) {
-            const Index end = y < whole ? std::min(y + rows_, whole) : y + 1;
+            const Index end = y < whole ? std::min({y + rows_, whole, end_of_weight(line_axis_, y)}) : y + 1;
             if (y == 0 || y == whole) {
                 available[outer_] = y < whole ? line_axis_.factor : line_axis_.size - y * line_axis_.factor;
                 if (own_.value_offsets.empty() || !std::equal(available, available + outer_ + 1, found_)) {
                     std::copy_n(available, outer_ + 1, found_);
                     find_rows(available);
+                    strip_.count = Index(own_.value_offsets.size());
+                    strip_.neighbours = job_.replicate ? line_axis_.factor : available[outer_];
                 }
             }
-            for (Index x = 0; x < row_axis_.out_size; x += tile_) {
-                one_tile(y, end, x, std::min(x + tile_, row_axis_.out_size), weight);
+            const std::int64_t line_weight = weight * weight_of(line_axis_, y);
+            for (Index x = 0, x_end; x < row_axis_.out_size; x = x_end) {
+                x_end = std::min(x + tile_, end_of_weight(row_axis_, x));
+                one_tile(y, end, x, x_end, line_weight * weight_of(row_axis_, x));
             }
             y = end;
         }
     }
 
-    void touch() const {
-        const Index bytes = strip_.columns * job_.itemsize[VALUES];
-        const Index neighbours = std::min(line_axis_.factor, strip_.count);
-        const Index groups = strip_.count / neighbours;
-        const bool contiguous = bytes == line_axis_.strides[VALUES] && strip_.step == neighbours * bytes;
-        for (Index group = 0; group < groups; ++group) {
-            const Index first = job_.reversed ? group : group * neighbours;
-            if (contiguous) {
-                read_lines(strip_.rows[first], strip_.repeats * strip_.step);
-                continue;
-            }
-            for (Index y = 0; y < strip_.repeats; ++y) {
-                for (Index i = 0; i < neighbours; ++i) {
-                    read_lines(strip_.rows[first + (job_.reversed ? i * groups : i)] + y * strip_.step, bytes);
-                }
-            }
-        }
+    const Strip& strip(Source from, const std::vector<Index>& offsets) {
+        strip_.base = from.data;
+        strip_.offsets = offsets.data();
+        strip_.step = line_axis_.factor * from.step;
+        return strip_;
     }
 
-    void fold(const char* base, const std::vector<Index>& offsets, Index step, Target to, Target to_counts) {
-        strip_.count = Index(offsets.size());
-        strip_.step = step;
-        for (Index i = 0; i < strip_.count; ++i) own_.pointers[i] = base + offsets[i];
-        touch();
-        job_.fold(strip_, to, to_counts);
+    Source source(int role, Index y, Index x) const {
+        if (!line_[role]) return {nullptr, 0};
+        return {at(role, y, x), line_axis_.strides[role]};
     }
 
-    Target target(int role, std::vector<char>& instead, Index y, Index x) const {
-        if (line_[role]) return {at(role, line_[role], y, x), line_axis_.strides[role]};
-        return {instead.data(), tile_ * job_.itemsize[role]};
+    Target target(int role, char* instead, Index y, Index x) const {
+        if (!line_[role]) return {instead, tile_ * job_.itemsize[role]};
+        return {at(role, y, x), line_axis_.strides[role]};
     }
 
+    // All elements of a tile have the same weight.
     void one_tile(Index y, Index y_end, Index x, Index x_end, std::int64_t weight) {
-        Source sums = {at(VALUES, line_[VALUES], y, x), line_axis_.strides[VALUES]};
-        Source counts = {nullptr, 0};
-        if (line_[COUNTS]) counts = {at(COUNTS, line_[COUNTS], y, x), line_axis_.strides[COUNTS]};
+        const Divisor divisor = {weight, job_.truncate, job_.background};
+        const Target rendered = target(RENDERED, nullptr, y, x);
+        Source sums = source(VALUES, y, x);
+        Source counts = source(COUNTS, y, x);
         if (job_.fold) {
             strip_.repeats = y_end - y;
             strip_.columns = std::min((x_end - x) * row_axis_.factor, row_axis_.size - x * row_axis_.factor);
-            const Target to = target(OUT_VALUES, own_.sums, y, x);
-            const Target to_counts = target(OUT_COUNTS, own_.counts, y, x);
-            fold(sums.data, own_.value_offsets, line_axis_.factor * sums.step, to, to_counts);
-            if (counts.data) fold(counts.data, own_.count_offsets, line_axis_.factor * counts.step, to_counts, {});
+            strip(sums, own_.value_offsets);
+            if (job_.mean && !line_[OUT_VALUES] && job_.mean(strip_, divisor, rendered)) return;
+            const Target to = target(OUT_VALUES, own_.sums.data(), y, x);
+            const Target to_counts = target(OUT_COUNTS, own_.counts.data(), y, x);
+            job_.fold(strip_, to, to_counts);
+            if (counts.data) job_.fold(strip(counts, own_.count_offsets), to_counts, {nullptr, 0});
             sums = {to.data, to.step};
             if (job_.sparse) counts = {to_counts.data, to_counts.step};
         }
-        if (job_.render) render(y, y_end, x, x_end, weight, sums, counts);
-    }
-
-    void render(Index y, Index y_end, Index x, Index x_end, std::int64_t weight, Source sums, Source counts) const {
-        for (Index top = y, bottom; top < y_end; top = bottom) {
-            bottom = std::min(end_of_weight(line_axis_, top), y_end);
-            const std::int64_t line_weight = weight * weight_of(line_axis_, top);
-            for (Index left = x, right; left < x_end; left = right) {
-                right = std::min(end_of_weight(row_axis_, left), x_end);
-                const auto inside = [&](Source from, int role) -> Source {
-                    if (!from.data) return from;
-                    return {from.data + (top - y) * from.step + (left - x) * job_.itemsize[role], from.step};
-                };
-                job_.render({line_weight * weight_of(row_axis_, left), job_.truncate, job_.background},
-                            inside(sums, OUT_VALUES), inside(counts, OUT_COUNTS), right - left, bottom - top,
-                            {at(RENDERED, line_[RENDERED], top, left), line_axis_.strides[RENDERED]});
-            }
-        }
+        if (job_.render) job_.render(divisor, sums, counts, x_end - x, y_end - y, rendered);
     }
 
     const Job& job_;

@@ -18,17 +18,19 @@ enum Dtype {
 
 enum Method { SUM, SPARSE_SUM, MODE, SPARSE_MODE, MIN, MAX, METHODS };
 
-// The input rows under some output rows. `rows` are those under the first, in scan order; under each further one of
-// the `repeats` lie the rows `step` bytes on. Every row has `columns` elements of unit stride; output element x stands
-// for the elements [x * factor, (x + 1) * factor) of every row. If `reversed`, the scan meets rows before columns, else
-// after them.
+// The input rows under some output rows. At `offsets` from `base` are those under the first, in scan order; under each
+// further one of the `repeats` lie the rows `step` bytes on. Every row has `columns` elements of unit stride; output
+// element x stands for the elements [x * factor, (x + 1) * factor) of every row. If `reversed`, the scan meets rows
+// before columns, else after them.
 struct Strip {
-    const char* const* rows;
+    const char* base;
+    const Index* offsets;
     Index count;
     Index columns;
     Index factor;
     Index repeats;
     Index step;
+    Index neighbours;  // how many of the rows under an output row are neighbours in memory
     bool reversed;
     bool two_by_two;  // factor 2 on exactly two axes, 1 on all others
     const char* background;
@@ -59,9 +61,14 @@ struct Divisor {
 // Rounds `repeats` rows of `length` sums to means. `counts` (or null) replace the divisor.
 using Render = void (*)(const Divisor&, Source sums, Source counts, Index length, Index repeats, Target out);
 
+// Both in one, for a divisor that is a power of two, and strips whose columns the factor divides; without `counts`.
+// Returns whether it knows how to do this strip.
+using Mean = bool (*)(const Strip&, const Divisor&, Target out);
+
 struct Table {
     Fold fold[METHODS][DTYPES][DTYPES];  // [method][of the voxels][of the result]
     Render render[DTYPES][DTYPES];       // [of the sums][of the result]
+    Mean mean[DTYPES];
 };
 
 // One of these per instruction set; null where the compiler or the machine does not know it.
@@ -88,6 +95,7 @@ struct Job {
     Index itemsize[ROLES];
     Fold fold;       // null: the inputs are rendered as they are
     Render render;   // null: nothing is rendered
+    Mean mean;       // may be null; used where the sums are not wanted
     bool replicate;  // voxels missing at the edge: replicas of the edge (mode), or left out
     bool reversed;   // scan order: first axis fastest
     bool truncate;

@@ -52,7 +52,7 @@ INLINE void majorities(const Strip& strip, Target values) {
     const Index full = strip.columns / FACTOR;
     const Index last = strip.columns - 1;
     const bool edge = full * FACTOR < strip.columns;
-    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+    each_row<T, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
         char* const __restrict out = row_of(values, y);
         INDEPENDENT for (Index x = 0; x < full; ++x) {
             T voxels[ROWS * FACTOR];
@@ -79,8 +79,7 @@ template <class T, bool SPARSE> INLINE T count_values(const Strip& strip, Index 
     for (Index i = 0; i < voxels; ++i) {
         const Index wanted = x * strip.factor + (strip.reversed ? i / strip.count : i % strip.factor);
         const Index column = wanted < strip.columns ? wanted : strip.columns - 1;
-        const char* const row = strip.rows[strip.reversed ? i % strip.count : i / strip.factor] + y * strip.step;
-        const T value = load<T>(row, column);
+        const T value = load<T>(row_of(strip, strip.reversed ? i % strip.count : i / strip.factor, y), column);
         if (SPARSE && background.matches(value)) continue;
         if (distinct == 0 || !same(load<T>(values, latest), value)) {
             for (latest = 0; latest < distinct && !same(load<T>(values, latest), value);) ++latest;

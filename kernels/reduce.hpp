@@ -123,10 +123,38 @@ INLINE void gather(const char* const (&rows)[ROWS], Index x, T (&voxels)[ROWS * 
     }
 }
 
-// Calls body(rows, y) for every output row y, with the ROWS input rows under it.
-template <int ROWS, class Body> INLINE void each_row(const Strip& strip, const Body& body) {
+INLINE const char* row_of(const Strip& strip, Index i, Index y) { return strip.base + strip.offsets[i] + y * strip.step; }
+INLINE char* row_of(const Target& target, Index y) { return target.data + y * target.step; }
+
+static void read_lines(const char* data, Index bytes) {
+    constexpr Index line = 64;
+    const volatile char* const end = data + bytes;
+    for (const volatile char* at = data; at < end; at += line) static_cast<void>(*at);
+}
+
+// Reads the input rows under some output rows in the order of memory. The row functions read them side by side, a
+// pattern that hardware prefetchers do not follow: without this, arrays larger than the caches take twice as long.
+static void read_rows(const Strip& strip, Index bytes) {
+    const Index groups = strip.count / strip.neighbours;
+    for (Index group = 0; group < groups; ++group) {
+        const Index first = strip.reversed ? group : group * strip.neighbours;
+        if (strip.step == strip.neighbours * bytes) {
+            read_lines(row_of(strip, first, 0), strip.repeats * strip.step);
+            continue;
+        }
+        for (Index y = 0; y < strip.repeats; ++y) {
+            for (Index i = 0; i < strip.neighbours; ++i) {
+                read_lines(row_of(strip, first + (strip.reversed ? i * groups : i), y), bytes);
+            }
+        }
+    }
+}
+
+// Calls body(rows, y) for every output row, with the ROWS input rows under it.
+template <class T, int ROWS, class Body> INLINE void each_row(const Strip& strip, const Body& body) {
     const char* rows[ROWS];
-    UNROLLED for (int i = 0; i < ROWS; ++i) rows[i] = strip.rows[i];
+    UNROLLED for (int i = 0; i < ROWS; ++i) rows[i] = row_of(strip, i, 0);
+    read_rows(strip, strip.columns * Index(sizeof(T)));
     for (Index y = 0; y < strip.repeats; ++y) {
         body(rows, y);
         UNROLLED for (int i = 0; i < ROWS; ++i) rows[i] += strip.step;
@@ -139,20 +167,18 @@ INLINE Index whole_elements(const Strip& strip) {
     return strip.factor == 2 ? strip.columns / 2 : strip.columns / strip.factor;
 }
 
-INLINE char* row_of(const Target& target, Index y) { return target.data + y * target.step; }
-
 // Calls step(voxel, x, y, first) for every voxel of the output elements from column `begin` on, such that the voxels
 // of an element come in scan order, and those of neighbouring elements one after the other, which vectorises.
 template <class T, class Step> INLINE void scan(const Strip& strip, Index begin, const Step& step) {
     if (begin * strip.factor >= strip.columns) return;
     const Index outer = strip.reversed ? strip.factor : strip.count;
     const Index inner = strip.reversed ? strip.count : strip.factor;
+    if (begin == 0) read_rows(strip, strip.columns * Index(sizeof(T)));
     for (Index y = 0; y < strip.repeats; ++y) {
         for (Index i = 0; i < outer; ++i) {
             for (Index j = 0; j < inner; ++j) {
                 const Index column = strip.reversed ? i : j;
-                const char* const row = strip.rows[strip.reversed ? j : i] + y * strip.step;
-                const char* const data = row + column * Index(sizeof(T));
+                const char* const data = row_of(strip, strip.reversed ? j : i, y) + column * Index(sizeof(T));
                 const bool first = i + j == 0;
                 const Index end = (strip.columns - column + strip.factor - 1) / strip.factor;
                 if (strip.factor == 1) {
@@ -171,28 +197,30 @@ template <class T, class Step> INLINE void scan(const Strip& strip, Index begin,
 
 template <class In, class Out> INLINE Out add_to(Out sum, In value) { return Out(sum + Out(widen(value))); }
 
-template <class In, class Out, int ROWS> INLINE void add_pairs(const Strip& strip, Index full, Target sums) {
+// The sum of pair x of all rows, from both halves of a wider word: no shuffling, whatever the byte order.
+template <class In, int ROWS> INLINE typename Traits<In>::Wider pair_sum(const char* const (&rows)[ROWS], Index x) {
     using Wide = typename Traits<In>::Wider;
     using Bits = typename Traits<Wide>::Bits;
     constexpr Bits below = Bits((Bits(1) << width<In>) - 1);
-    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+    Wide sum = 0;
+    UNROLLED for (int i = 0; i < ROWS; ++i) {
+        const Wide pair = load<Wide>(rows[i], x);
+        const Wide low = is_signed<In> ? Wide(Wide(Bits(pair) << width<In>) >> width<In>) : Wide(pair & below);
+        sum = Wide(sum + low + Wide(pair >> width<In>));
+    }
+    return sum;
+}
+
+template <class In, class Out, int ROWS> INLINE void add_pairs(const Strip& strip, Index full, Target sums) {
+    each_row<In, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
         char* const __restrict out = row_of(sums, y);
-        // Both halves of a wider word: no shuffling, whatever the byte order.
-        INDEPENDENT for (Index x = 0; x < full; ++x) {
-            Wide sum = 0;
-            UNROLLED for (int i = 0; i < ROWS; ++i) {
-                const Wide pair = load<Wide>(rows[i], x);
-                const Wide low = is_signed<In> ? Wide(Wide(Bits(pair) << width<In>) >> width<In>) : Wide(pair & below);
-                sum = Wide(sum + low + Wide(pair >> width<In>));
-            }
-            store(out, x, Out(sum));
-        }
+        INDEPENDENT for (Index x = 0; x < full; ++x) store(out, x, Out(pair_sum<In, ROWS>(rows, x)));
     });
 }
 
 template <class In, class Out, int ROWS, int FACTOR, bool REVERSED>
 INLINE void add_voxels(const Strip& strip, Index full, Target sums) {
-    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+    each_row<In, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
         char* const __restrict out = row_of(sums, y);
         INDEPENDENT for (Index x = 0; x < full; ++x) {
             In voxels[ROWS * FACTOR];
@@ -246,7 +274,7 @@ INLINE void add_foreground(const Strip& strip, Index full, Target sums, Target c
     using Element = typename Choose<Same<In, Half>::value, Out, In>::Type;
     const Background<In> given(strip.background);
     const Background<Element> background(Element(widen(given.value)));
-    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+    each_row<In, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
         char* const __restrict out = row_of(sums, y);
         char* const __restrict out_counts = row_of(counts, y);
         INDEPENDENT for (Index x = 0; x < full; ++x) {
@@ -305,7 +333,7 @@ struct Larger {
 
 template <class T, class Extreme, int ROWS, int FACTOR>
 INLINE void extremes(const Strip& strip, Index full, Target values) {
-    each_row<ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+    each_row<T, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
         char* const __restrict out = row_of(values, y);
         INDEPENDENT for (Index x = 0; x < full; ++x) {
             T voxels[ROWS * FACTOR];

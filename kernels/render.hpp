@@ -13,24 +13,44 @@ template <class T, class Real> INLINE T to_integer(Real value) {
     return T(Middle(value));
 }
 
-template <class Sum, class T> INLINE void shift(const Divisor& by, const char* sums, Index length, char* __restrict out) {
+// Calls body(quotient), where quotient(sum) is the rounded quotient by a power of two.
+template <class Sum, class Body> INLINE void with_shift(const Divisor& by, const Body& body) {
     const int bits = __builtin_ctzll(static_cast<unsigned long long>(by.divisor));
     const Sum mask = Sum((Sum(1) << bits) - 1);
-    if (by.truncate) {
-        INDEPENDENT for (Index x = 0; x < length; ++x) {
-            const Sum sum = load<Sum>(sums, x);
-            store(out, x, T((sum + (sum < 0 ? mask : Sum(0))) >> bits));
-        }
-    } else if (bits > 0) {
-        const Sum below_half = Sum(mask >> 1);
-        INDEPENDENT for (Index x = 0; x < length; ++x) {
-            const Sum sum = load<Sum>(sums, x);
-            const Sum odd = Sum((sum >> bits) & 1);
-            store(out, x, T(Sum(sum + below_half + odd) >> bits));
-        }
+    const Sum below_half = Sum(mask >> 1);
+    if (bits == 0) {
+        body([](Sum sum) INLINE_LAMBDA { return sum; });
+    } else if (by.truncate) {
+        body([=](Sum sum) INLINE_LAMBDA { return Sum(Sum(sum + (sum < 0 ? mask : Sum(0))) >> bits); });
     } else {
-        INDEPENDENT for (Index x = 0; x < length; ++x) store(out, x, T(load<Sum>(sums, x)));
+        body([=](Sum sum) INLINE_LAMBDA { return Sum(Sum(sum + below_half + ((sum >> bits) & 1)) >> bits); });
     }
+}
+
+template <class Sum, class T> INLINE void shift(const Divisor& by, const char* sums, Index length, char* __restrict out) {
+    with_shift<Sum>(by, [=](auto quotient) INLINE_LAMBDA {
+        INDEPENDENT for (Index x = 0; x < length; ++x) store(out, x, T(quotient(load<Sum>(sums, x))));
+    });
+}
+
+template <class T, int ROWS> INLINE void mean_of_pairs(const Strip& strip, const Divisor& by, Target means) {
+    using Sum = typename Traits<T>::Wider;
+    const Index length = strip.columns / 2;
+    with_shift<Sum>(by, [&](auto quotient) INLINE_LAMBDA {
+        each_row<T, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+            char* const __restrict out = row_of(means, y);
+            INDEPENDENT for (Index x = 0; x < length; ++x) store(out, x, T(quotient(pair_sum<T, ROWS>(rows, x))));
+        });
+    });
+}
+
+template <class T> bool mean(const Strip& strip, const Divisor& by, Target means) {
+    const bool power_of_two = (by.divisor & (by.divisor - 1)) == 0;
+    if (!power_of_two || strip.factor != 2 || strip.columns % 2 != 0) return false;
+    if (strip.count == 2) mean_of_pairs<T, 2>(strip, by, means);
+    else if (strip.count == 4) mean_of_pairs<T, 4>(strip, by, means);
+    else return false;
+    return true;
 }
 
 template <class Sum, class T, bool TRUNCATE> INLINE T divide_integer(Sum sum, Sum divisor) {
@@ -102,6 +122,13 @@ INLINE void render_row(const Divisor& by, const char* sums, const char* counts, 
 
 template <class Sum, class T>
 void render(const Divisor& by, Source sums, Source counts, Index length, Index repeats, Target out) {
+    const bool adjacent = sums.step == length * Index(sizeof(Sum)) && out.step == length * Index(sizeof(T)) &&
+                          (!counts.data || counts.step == sums.step);
+    if (adjacent) {
+        // short rows take as long to begin as to do
+        length *= repeats;
+        repeats = 1;
+    }
     for (Index y = 0; y < repeats; ++y) {
         render_row<Sum, T>(by, sums.data + y * sums.step, counts.data ? counts.data + y * counts.step : nullptr, length,
                            row_of(out, y));

@@ -91,6 +91,10 @@ static Table make_table() {
     table.render[FLOAT64][FLOAT16] = render<double, Half>;
     table.render[FLOAT64][FLOAT32] = render<double, float>;
     table.render[FLOAT64][FLOAT64] = render<double, double>;
+    table.mean[UINT8] = mean<std::uint8_t>;
+    table.mean[INT8] = mean<std::int8_t>;
+    table.mean[UINT16] = mean<std::uint16_t>;
+    table.mean[INT16] = mean<std::int16_t>;
     return table;
 }
 
