@@ -20,12 +20,19 @@ HEADERS = ["kernels.hpp", "reduce.hpp", "mode.hpp", "render.hpp", "variant.hpp"]
 # catches floating-point exceptions changes no value, and lets loops with a choice in them be vectorised.
 OPTIONS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
 
+# Set by .ci/sanitize.
+SANITIZERS = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+SANITIZED = bool(os.environ.get("CHUNKPYRAMID_SANITIZE"))
+if SANITIZED:
+    OPTIONS = [*OPTIONS, *SANITIZERS, "-O1", "-g", "-fno-omit-frame-pointer"]
+
 kernels = Extension(
     "_chunkpyramid_kernels",
     [f"{KERNELS}/{name}" for name in SOURCES],
     depends=[f"{KERNELS}/{name}" for name in HEADERS],
     include_dirs=[KERNELS],
     extra_compile_args=OPTIONS,
+    extra_link_args=SANITIZERS if SANITIZED else [],
     language="c++",
 )
 
