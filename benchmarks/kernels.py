@@ -11,7 +11,8 @@ allocated anew, by every program alike.
 
 Runs of all candidates are interleaved in one process, and medians are compared, so that a busy machine slows all of
 them alike; each is timed right after an untimed run of its own, so that none finds the caches and the allocator as
-another one left them. `--readme` puts the cases marked with a star between the markers in README.md.
+another one left them. Seconds are those of the processor: what other processes take of a core does not count.
+`--readme` puts the cases marked with a star between the markers in README.md.
 """
 
 from __future__ import annotations
@@ -220,9 +221,9 @@ def interleaved_medians(candidates: dict[str, Candidate], runs: int) -> dict[str
                 continue
             if not slow:
                 candidate()
-            start = time.perf_counter()
+            start = time.process_time()
             candidate()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
