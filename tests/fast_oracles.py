@@ -53,6 +53,13 @@ def _accumulate(array: Array, factor: Factor, combine: Any = np.add) -> Array:
     return total
 
 
+def _exact_sums(array: Array, factor: Factor) -> Array:
+    """Axis by axis: exact sums do not depend on the order."""
+    for axis, step in enumerate(factor):
+        array = np.add.reduceat(array, range(0, array.shape[axis], step), axis=axis)
+    return array
+
+
 def _is_background(array: Array, background: Any) -> Array:
     value = np.array(background, array.dtype)
     return np.isnan(array) if value != value else array == value
@@ -62,8 +69,8 @@ def _integer_mean(array: Array, factor: Factor, sparse: bool, background: Any, r
     counted = ~_is_background(array, background) if sparse else np.ones(array.shape, bool)
     # What fits into 64 bits is left to NumPy's integers, the rest to Python's.
     exact = np.int64 if array.dtype.itemsize <= 4 else object
-    sums = _accumulate(np.where(counted, array, np.zeros((), array.dtype)).astype(exact), factor)
-    counts = _accumulate(counted.astype(exact), factor)
+    sums = _exact_sums(np.where(counted, array, np.zeros((), array.dtype)).astype(exact), factor)
+    counts = _exact_sums(counted.astype(np.int64), factor)
     divisors = np.where(counts == 0, 1, counts)
     quotients = sums // divisors
     rests = sums - quotients * divisors
