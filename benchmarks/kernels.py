@@ -355,7 +355,8 @@ def main() -> None:
         parser.error("--readme is a table of chosen cases and of data that everybody has: no --only, no --labels")
 
     data = Data(arguments.size, arguments.labels)
-    print(f"{arguments.size}^3 voxels; {machine()}; {versions()}\n")
+    source = f" (labels: {arguments.labels.name}, whole)" if arguments.labels else ""
+    print(f"{arguments.size}^3 voxels{source}; {machine()}; {versions()}\n")
     print(HEADER)
     results = []
     for case in all_cases():
