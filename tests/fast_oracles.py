@@ -30,6 +30,8 @@ def fast_levels(
         if array.dtype.kind == "f":
             return _float_means(array, factors, sparse, background)
         return [_integer_mean(array, factor, sparse, background, rounding) for factor in cumulative(factors)]
+    if method == "exact_mode":
+        return [_exact_mode(array, factor, sparse, background) for factor in cumulative(factors)]
     one = {"mode": _mode, "min": _extreme, "max": _extreme, "stride": _extreme}[method]
     levels = [array]
     for factor in factors:
@@ -109,6 +111,17 @@ def _mode(array: Array, factor: Factor, method: str, sparse: bool, background: A
     )
     winner = np.take_along_axis(votes, counts.argmax(0)[None], 0)[0]
     return np.where(counts.max(0) == 0, np.array(background, array.dtype), winner)
+
+
+def _exact_mode(array: Array, factor: Factor, sparse: bool, background: Any) -> Array:
+    """The label with most votes of level 0, the smallest of them at a tie; beyond the edge there are no votes."""
+    voting = ~_is_background(array, background) if sparse else np.ones(array.shape, bool)
+    best = np.full(coarser_shape(array.shape, factor), np.array(background, array.dtype))
+    most = np.zeros(best.shape, np.int64)
+    for label in np.unique(array):
+        votes = _exact_sums((voting & (array == label)).astype(np.int64), factor)
+        best, most = np.where(votes > most, label, best), np.maximum(votes, most)
+    return best
 
 
 def _extreme(array: Array, factor: Factor, method: str, sparse: bool, background: Any) -> Array:

@@ -17,6 +17,7 @@ import pytest
 from fast_oracles import fast_levels
 from oracles import oracle_levels
 
+from chunkpyramid import methods
 from chunkpyramid.downsample import downsample
 from chunkpyramid.methods import Reduction, resolve_method
 
@@ -27,7 +28,8 @@ Random = np.random.Generator
 INTEGERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 FLOATS = ("float16", "float32", "float64")
 NUMBERS = ("bool", *INTEGERS, *FLOATS)
-METHODS = ("mean", "mode", "min", "max", "stride")
+METHODS = tuple(name for name in ("mean", "mode", "exact_mode", "min", "max", "stride") if name in methods.METHODS)
+SPARSE_METHODS = ("mean", "mode", "exact_mode")
 GUARD = 0xA5
 
 
@@ -52,7 +54,7 @@ def extremes(dtype: str) -> list[Any]:
 
 
 def voxels(random: Random, dtype: str, shape: Sequence[int]) -> Array:
-    """Noise over all values, some extremes, few labels, or blocks of labels; all of them with some 0."""
+    """Noise over many values, some extremes, few labels, or blocks of labels; all of them with some 0."""
     kind = random.integers(3)
     if kind == 0 and dtype in INTEGERS:
         limits = np.iinfo(dtype)
@@ -187,6 +189,8 @@ def step_by_step(random: Random, reduction: Reduction, array: Array, factors: Se
 def check(
     random: Random, array: Array, factors: Sequence[Factor], method: str, variants: Sequence[str] = (), **rules: Any
 ) -> None:
+    if method == "exact_mode" and (array.dtype.kind == "f" or np.unique(array).size * array.size > 3_000_000):
+        return  # no NaN is the smallest label, and the reference looks at the whole array for every label
     expected = fast_levels(array, factors, method, **rules)
     before = array.copy()
     reduction = resolve_method(method, array.dtype, **rules)
@@ -206,7 +210,7 @@ def rules_for(random: Random, method: str, dtype: str) -> dict[str, Any]:
     rules: dict[str, Any] = {}
     if method == "mean":
         rules["rounding"] = str(random.choice(["nearest", "truncate"]))
-    if method in ("mean", "mode") and random.integers(2):
+    if method in SPARSE_METHODS and random.integers(2):
         pool = extremes(dtype)
         rules |= {"sparse": True, "background": pool[random.integers(len(pool))] if random.integers(2) else 0}
     return rules
@@ -216,6 +220,8 @@ def test_the_fast_references_are_the_slow_ones() -> None:
     random = np.random.default_rng(0)
     for _ in range(400):
         method, dtype = str(random.choice(METHODS)), str(random.choice(NUMBERS))
+        if method == "exact_mode" and dtype in FLOATS:
+            continue
         ndim = int(random.integers(1, 4))
         array = voxels(random, dtype, random.integers(1, 7, ndim))
         factors = [tuple(map(int, random.integers(1, 4, ndim))) for _ in range(random.integers(1, 4))]
