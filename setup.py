@@ -20,12 +20,19 @@ HEADERS = ["kernels.hpp", "reduce.hpp", "mode.hpp", "render.hpp", "variant.hpp"]
 # catches floating-point exceptions changes no value, and lets loops with a choice in them be vectorised.
 OPTIONS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
 
+# Set by .ci/sanitize. Python's own options have -fwrapv, with which no overflow of a signed integer is found.
+SANITIZED = bool(os.environ.get("CHUNKPYRAMID_SANITIZE"))
+SANITIZERS = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"] if SANITIZED else []
+if SANITIZED:
+    OPTIONS += [*SANITIZERS, "-fno-wrapv", "-O1", "-g", "-fno-omit-frame-pointer"]
+
 kernels = Extension(
     "_chunkpyramid_kernels",
     [f"{KERNELS}/{name}" for name in SOURCES],
     depends=[f"{KERNELS}/{name}" for name in HEADERS],
     include_dirs=[KERNELS],
     extra_compile_args=OPTIONS,
+    extra_link_args=SANITIZERS,
     language="c++",
 )
 
