@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -309,23 +308,10 @@ def test_means_of_several_levels_of_odd_sizes(dtype: str, sparse: bool) -> None:
             check(random, oriented, [steps] * int(random.integers(2, 6)), "mean", rounding=rounding, **rules)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_slabs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(6)
-    for number, slab in enumerate((1, 1, 1, 5_000, 20_000, 5_000)):
-        monkeypatch.setattr(sys.modules["chunkpyramid.downsample"], "SLAB_BYTES", slab)
-        dtype = str(random.choice(NUMBERS))
-        array = voxels(random, dtype, random.integers(15, 40, 3))
-        factor = [(2, 2, 2), (1, 2, 2), (2, 2, 1), (3, 2, 1), (2, 1, 2), (2, 2, 2)][number]
-        for oriented, steps in ((array, factor), (array.T, factor[::-1])):
-            check(random, oriented, [steps] * 3, method, **rules_for(random, method, dtype))
-
-
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_arrays_of_several_slabs(order: Any) -> None:
+def test_arrays_of_several_boxes(order: Any) -> None:
     random = np.random.default_rng(7)
-    array = np.array(random.integers(0, 2**32, (75, 371, 317), np.uint32), order=order)
-    assert array.nbytes > 2 * sys.modules["chunkpyramid.downsample"].SLAB_BYTES
+    array = np.array(random.integers(0, 2**32, (75, 371, 317), np.uint32), order=order)  # 34 MiB
     array[array < 2**30] = 0
     for method, factor, rules in (
         ("mean", (2, 2, 2), {"rounding": "truncate"}),
