@@ -138,7 +138,10 @@ static void read_rows(const Strip& strip, Index bytes) {
     const Index groups = strip.count / strip.neighbours;
     for (Index group = 0; group < groups; ++group) {
         const Index first = strip.reversed ? group : group * strip.neighbours;
-        if (strip.step == strip.neighbours * bytes) {
+        const Index last = first + (strip.neighbours - 1) * (strip.reversed ? groups : 1);
+        // replicas of the edge are no neighbours
+        const bool adjacent = strip.offsets[last] - strip.offsets[first] == (strip.neighbours - 1) * bytes;
+        if (adjacent && strip.step == strip.neighbours * bytes) {
             read_lines(row_of(strip, first, 0), strip.repeats * strip.step);
             continue;
         }
