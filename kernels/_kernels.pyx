@@ -30,7 +30,7 @@ cdef extern from "kernels.hpp" namespace "chunkpyramid" nogil:
     struct Table:
         Fold fold[6][13][13]
         Render render[13][13]
-        Mean mean[13]
+        Mean mean[13][13][13]
     struct Axis:
         Py_ssize_t size
         Py_ssize_t out_size
@@ -227,8 +227,8 @@ def reduce(
             job.fold = _table.fold[method_code][dtype_code][sum_code]
         if rendering:
             job.render = _table.render[sum_code][<int>DTYPE_CODES[step.rendered_dtype]]
-            if method == "sum" and step.rendered_dtype == read_dtype and index == 0:
-                job.mean = _table.mean[dtype_code]
+            if method == "sum" and not has_counts:
+                job.mean = _table.mean[dtype_code][sum_code][<int>DTYPE_CODES[step.rendered_dtype]]
         if (method is not None and job.fold == NULL) or (rendering and job.render == NULL):
             raise TypeError(f"no kernel for {method} of {read_dtype}, sums {step.sum_dtype}, {step.rendered_dtype}")
         job.axes = axes

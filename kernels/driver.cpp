@@ -99,13 +99,14 @@ class Walk {
         Index rows = line_axis_.factor;
         for (int i = 0; i < outer_; ++i) rows *= job.axis[i].factor;
         own_.value_offsets.clear();
-        if (job.replicate) own_.scratch.resize(rows * row_axis_.factor * COUNTING_BYTES);
         const Index strip_bytes = std::min(rows / line_axis_.factor * STRETCH_BYTES, STRIP_BYTES);
         const Index bytes_per_element = rows * row_axis_.factor * job.itemsize[VALUES];
         tile_ = std::clamp(strip_bytes / bytes_per_element, SHORTEST_TILE, LONGEST_TILE);
         const Index row_bytes = rows * std::min(row_axis_.size, tile_ * row_axis_.factor) * job.itemsize[VALUES];
         rows_ = tile_ < row_axis_.out_size ? 1 : std::clamp(strip_bytes / row_bytes, Index(1), line_axis_.out_size);
         tile_ = std::min(tile_, row_axis_.out_size);
+        const Index column_bytes = tile_ * row_axis_.factor * COLUMN_BYTES;
+        own_.scratch.resize(column_bytes + (job.replicate ? rows * row_axis_.factor * COUNTING_BYTES : 0));
         if (job.render) {
             if (job.fold && !job.data[OUT_VALUES]) own_.sums.resize(rows_ * tile_ * job.itemsize[OUT_VALUES]);
             if (job.fold && job.sparse && !job.data[OUT_COUNTS]) {
@@ -113,7 +114,8 @@ class Walk {
             }
         }
         strip_ = {nullptr, nullptr, 0, 0, row_axis_.factor, 0, 0, 1, job.reversed,
-                  is_two_by_two(job), job.background, own_.scratch.data()};
+                  is_two_by_two(job), job.background, own_.scratch.data(),
+                  own_.scratch.data() + column_bytes};
     }
 
     void all_lines() {
@@ -235,7 +237,8 @@ class Walk {
             strip_.repeats = y_end - y;
             strip_.columns = std::min((x_end - x) * row_axis_.factor, row_axis_.size - x * row_axis_.factor);
             strip(sums, own_.value_offsets);
-            if (job_.mean && !line_[OUT_VALUES] && job_.mean(strip_, divisor, rendered)) return;
+            const Target wanted = target(OUT_VALUES, nullptr, y, x);
+            if (job_.mean && job_.mean(strip_, divisor, wanted, rendered)) return;
             const Target to = target(OUT_VALUES, own_.sums.data(), y, x);
             const Target to_counts = target(OUT_COUNTS, own_.counts.data(), y, x);
             job_.fold(strip_, to, to_counts);

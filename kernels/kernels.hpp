@@ -34,10 +34,12 @@ struct Strip {
     bool reversed;
     bool two_by_two;  // factor 2 on exactly two axes, 1 on all others
     const char* background;
-    char* scratch;  // COUNTING_BYTES per voxel of the footprint, for the methods that count
+    char* column_scratch;     // COLUMN_BYTES per column
+    char* footprint_scratch;  // COUNTING_BYTES per voxel of a footprint, for the methods that count
 };
 
-constexpr std::size_t COUNTING_BYTES = 16;
+constexpr Index COLUMN_BYTES = 16;
+constexpr Index COUNTING_BYTES = 32;
 
 // Rows that are `step` bytes apart.
 struct Source {
@@ -62,13 +64,13 @@ struct Divisor {
 using Render = void (*)(const Divisor&, Source sums, Source counts, Index length, Index repeats, Target out);
 
 // Both in one, for a divisor that is a power of two, and strips whose columns the factor divides; without `counts`.
-// Returns whether it knows how to do this strip.
-using Mean = bool (*)(const Strip&, const Divisor&, Target out);
+// `sums` are not wanted if they are null. Returns whether it knows how to do this strip.
+using Mean = bool (*)(const Strip&, const Divisor&, Target sums, Target out);
 
 struct Table {
     Fold fold[METHODS][DTYPES][DTYPES];  // [method][of the voxels][of the result]
     Render render[DTYPES][DTYPES];       // [of the sums][of the result]
-    Mean mean[DTYPES];
+    Mean mean[DTYPES][DTYPES][DTYPES];   // [of the voxels][of the sums][of the result]; null for most
 };
 
 // One of these per instruction set; null where the compiler or the machine does not know it.
@@ -95,7 +97,7 @@ struct Job {
     Index itemsize[ROLES];
     Fold fold;       // null: the inputs are rendered as they are
     Render render;   // null: nothing is rendered
-    Mean mean;       // may be null; used where the sums are not wanted
+    Mean mean;       // may be null
     bool replicate;  // voxels missing at the edge: replicas of the edge (mode), or left out
     bool reversed;   // scan order: first axis fastest
     bool truncate;

@@ -68,40 +68,108 @@ INLINE void majorities(const Strip& strip, Target values) {
     });
 }
 
-// Any footprint: the distinct values in the order they are met, each with its count.
+// The values of a footprint in the order they are met, each with its count, and a hash table of their positions.
+template <class T> struct Counter {
+    using Position = std::int32_t;
+
+    char* const counts;
+    char* const table;
+    char* const values;
+    const int shift;  // leaves the bits of an index of the table, which is at least twice as long as there are voxels
+    const Index mask;
+    Position distinct = 0;
+
+    Counter(char* scratch, Index voxels)
+        : Counter(scratch, voxels, 64 - __builtin_clzll(static_cast<unsigned long long>(2 * voxels - 1))) {}
+    Counter(char* scratch, Index voxels, int bits)
+        : counts(scratch), table(counts + voxels * Index(sizeof(Position))),
+          values(table + (Index(sizeof(Position)) << bits)), shift(64 - bits), mask((Index(1) << bits) - 1) {
+        __builtin_memset(table, -1, std::size_t(mask + 1) * sizeof(Position));
+    }
+
+    inline __attribute__((always_inline)) Index slot(T value) const {
+        using Bits = typename Traits<T>::Bits;
+        const Bits bits = same(value, T{}) ? Bits(0) : reinterpret<Bits>(value);  // -0.0 is 0.0
+        return Index(std::uint64_t(bits) * 0x9e3779b97f4a7c15u >> shift);
+    }
+
+    inline __attribute__((always_inline)) Position position(T value) {
+        if (is_nan(value)) return add(value);  // which equals nothing
+        Index at = slot(value);
+        for (; load<Position>(table, at) >= 0; at = (at + 1) & mask) {
+            const Position found = load<Position>(table, at);
+            if (same(load<T>(values, found), value)) return found;
+        }
+        store(table, at, distinct);
+        return add(value);
+    }
+
+    inline __attribute__((always_inline)) Position add(T value) {
+        store(values, distinct, value);
+        store(counts, distinct, Position(0));
+        return distinct++;
+    }
+
+    inline __attribute__((always_inline)) T most_frequent(T otherwise) const {
+        if (distinct == 0) return otherwise;
+        Position most = 0;
+        for (Position i = 1; i < distinct; ++i) {
+            if (load<Position>(counts, i) > load<Position>(counts, most)) most = i;
+        }
+        return load<T>(values, most);
+    }
+};
+
+// The most frequent value of any footprint.
 template <class T, bool SPARSE> INLINE T count_values(const Strip& strip, Index x, Index y) {
     const Background<T> background(strip.background);
     const Index voxels = strip.count * strip.factor;
-    char* const counts = strip.scratch;
-    char* const values = counts + voxels * Index(sizeof(Index));
-    Index distinct = 0;
-    Index latest = 0;  // runs of one value are the rule
+    Counter<T> counter(strip.footprint_scratch, voxels);
+    std::int32_t latest = 0;  // runs of one value are the rule
     for (Index i = 0; i < voxels; ++i) {
         const Index wanted = x * strip.factor + (strip.reversed ? i / strip.count : i % strip.factor);
         const Index column = wanted < strip.columns ? wanted : strip.columns - 1;
         const T value = load<T>(row_of(strip, strip.reversed ? i % strip.count : i / strip.factor, y), column);
         if (SPARSE && background.matches(value)) continue;
-        if (distinct == 0 || !same(load<T>(values, latest), value)) {
-            for (latest = 0; latest < distinct && !same(load<T>(values, latest), value);) ++latest;
-        }
-        if (latest == distinct) {
-            store(values, latest, value);
-            store(counts, latest, Index(0));
-            ++distinct;
-        }
-        store(counts, latest, load<Index>(counts, latest) + 1);
+        if (counter.distinct == 0 || !same(load<T>(counter.values, latest), value)) latest = counter.position(value);
+        store(counter.counts, latest, load<std::int32_t>(counter.counts, latest) + 1);
     }
-    Index most = 0;
-    for (Index i = 1; i < distinct; ++i) {
-        if (load<Index>(counts, i) > load<Index>(counts, most)) most = i;
-    }
-    return distinct == 0 ? background.value : load<T>(values, most);
+    return counter.most_frequent(background.value);
 }
 
+// Where a column of all rows has one label, the bits that differ are none.
+template <class T> INLINE void compare_rows(const Strip& strip, Index y) {
+    using Bits = typename Traits<T>::Bits;
+    char* const __restrict differing = strip.column_scratch;
+    const char* const first = row_of(strip, 0, y);
+    for (Index i = 0; i < strip.count; ++i) {
+        const char* const row = row_of(strip, i, y);
+        INDEPENDENT for (Index x = 0; x < strip.columns; ++x) {
+            const Bits bits = Bits(load<Bits>(first, x) ^ load<Bits>(row, x));
+            store(differing, x, i == 0 ? bits : Bits(bits | load<Bits>(differing, x)));
+        }
+    }
+}
+
+// Most footprints of a segmentation have one label, which is found without counting.
 template <class T, bool SPARSE> void most_counted(const Strip& strip, Target values) {
+    using Bits = typename Traits<T>::Bits;
     const Index length = (strip.columns + strip.factor - 1) / strip.factor;
+    read_rows(strip, strip.columns * Index(sizeof(T)));
     for (Index y = 0; y < strip.repeats; ++y) {
-        for (Index x = 0; x < length; ++x) store(row_of(values, y), x, count_values<T, SPARSE>(strip, x, y));
+        compare_rows<T>(strip, y);
+        const char* const first = row_of(strip, 0, y);
+        for (Index x = 0; x < length; ++x) {
+            const Index begin = x * strip.factor;
+            const Index end = begin + strip.factor < strip.columns ? begin + strip.factor : strip.columns;
+            const Bits label = load<Bits>(first, begin);
+            Bits differing = 0;
+            for (Index i = begin; i < end; ++i) {
+                differing |= Bits(load<Bits>(strip.column_scratch, i) | Bits(load<Bits>(first, i) ^ label));
+            }
+            if (differing == 0) store(row_of(values, y), x, label);
+            else store(row_of(values, y), x, count_values<T, SPARSE>(strip, x, y));
+        }
     }
 }
 

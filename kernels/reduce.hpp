@@ -260,12 +260,92 @@ template <class In, class Out> INLINE Index add_fast(const Strip& strip, Target 
     return full;
 }
 
+// Adds the columns of the one row in the scratch. STEP is the factor, or 1 for any.
+template <class Out, int STEP> INLINE void add_columns(const Strip& strip, char* __restrict out) {
+    const char* const columns = strip.column_scratch;
+    const Index factor = STEP == 1 ? strip.factor : STEP;
+    const Index full = strip.columns / factor;
+    INDEPENDENT for (Index x = 0; x < full; ++x) {
+        Out sum = load<Out>(columns, x * factor);
+        if constexpr (STEP == 1) {
+            for (Index j = 1; j < factor; ++j) sum = Out(sum + load<Out>(columns, x * factor + j));
+        } else {
+            UNROLLED for (int j = 1; j < STEP; ++j) sum = Out(sum + load<Out>(columns, x * STEP + j));
+        }
+        store(out, x, sum);
+    }
+    if (full * factor == strip.columns) return;
+    Out sum = 0;
+    for (Index i = full * factor; i < strip.columns; ++i) sum = Out(sum + load<Out>(columns, i));
+    store(out, full, sum);
+}
+
+// Any footprint: first the rows are added, then the columns of that one row. Integers only: what is added first makes
+// no difference to them.
+template <class In, class Out> INLINE void add_rows_then_columns(const Strip& strip, Target sums) {
+    read_rows(strip, strip.columns * Index(sizeof(In)));
+    char* const __restrict columns = strip.column_scratch;
+    for (Index y = 0; y < strip.repeats; ++y) {
+        Index i = 0;
+        for (; i + 3 < strip.count; i += 4) {
+            const char *const a = row_of(strip, i, y), *const b = row_of(strip, i + 1, y);
+            const char *const c = row_of(strip, i + 2, y), *const d = row_of(strip, i + 3, y);
+            INDEPENDENT for (Index x = 0; x < strip.columns; ++x) {
+                const Out four = Out(Out(load<In>(a, x)) + Out(load<In>(b, x)) + Out(load<In>(c, x)) + Out(load<In>(d, x)));
+                store(columns, x, i == 0 ? four : Out(four + load<Out>(columns, x)));
+            }
+        }
+        for (; i < strip.count; ++i) {
+            const char* const row = row_of(strip, i, y);
+            INDEPENDENT for (Index x = 0; x < strip.columns; ++x) {
+                const Out one = Out(load<In>(row, x));
+                store(columns, x, i == 0 ? one : Out(one + load<Out>(columns, x)));
+            }
+        }
+        switch (strip.factor) {
+            case 2: add_columns<Out, 2>(strip, row_of(sums, y)); break;
+            case 3: add_columns<Out, 3>(strip, row_of(sums, y)); break;
+            case 4: add_columns<Out, 4>(strip, row_of(sums, y)); break;
+            case 8: add_columns<Out, 8>(strip, row_of(sums, y)); break;
+            default: add_columns<Out, 1>(strip, row_of(sums, y));
+        }
+    }
+}
+
 template <class In, class Out> void sum(const Strip& strip, Target sums, Target) {
     Index done = 0;
     if constexpr (is_near<In, Out>) done = add_fast<In, Out>(strip, sums);
+    if constexpr (!is_floating<In>) {
+        if (done == 0) {
+            add_rows_then_columns<In, Out>(strip, sums);
+            return;
+        }
+    }
     scan<In>(strip, done, [sums](In value, Index x, Index y, bool first) INLINE_LAMBDA {
         char* const out = row_of(sums, y);
         store(out, x, first ? Out(widen(value)) : add_to(load<Out>(out, x), value));
+    });
+}
+
+// The foreground of pairs of columns: all voxels are added, and the background is taken away as often as it was met.
+template <class In, int ROWS> INLINE void add_foreground_pairs(const Strip& strip, Index full, Target sums, Target counts) {
+    using Out = typename Traits<In>::Wider;
+    const In background = load<In>(strip.background, 0);
+    char* const __restrict empty = strip.column_scratch;
+    each_row<In, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+        INDEPENDENT for (Index x = 0; x < 2 * full; ++x) {
+            In count = 0;
+            UNROLLED for (int i = 0; i < ROWS; ++i) count = In(count + In(load<In>(rows[i], x) == background));
+            store(empty, x, count);
+        }
+        char* const __restrict out = row_of(sums, y);
+        char* const __restrict out_counts = row_of(counts, y);
+        const char* const empties[1] = {empty};
+        INDEPENDENT for (Index x = 0; x < full; ++x) {
+            const Out count = pair_sum<In, 1>(empties, x);
+            store(out, x, Out(pair_sum<In, ROWS>(rows, x) - Out(Out(background) * count)));
+            store(out_counts, x, Out(Out(2 * ROWS) - count));
+        }
     });
 }
 
@@ -300,6 +380,12 @@ INLINE void add_foreground(const Strip& strip, Index full, Target sums, Target c
 
 template <class In, bool REVERSED> INLINE Index add_foreground_fast(const Strip& strip, Target sums, Target counts) {
     const Index full = whole_elements(strip);
+    if constexpr (!is_floating<In> && width<In> < 64) {
+        if (strip.factor != 2 || (strip.count != 2 && strip.count != 4)) return 0;
+        if (strip.count == 2) add_foreground_pairs<In, 2>(strip, full, sums, counts);
+        else add_foreground_pairs<In, 4>(strip, full, sums, counts);
+        return full;
+    }
     if (strip.factor == 2 && strip.count == 2) add_foreground<In, 2, 2, REVERSED>(strip, full, sums, counts);
     else if (strip.factor == 2 && strip.count == 4) add_foreground<In, 4, 2, REVERSED>(strip, full, sums, counts);
     else if (strip.factor == 1 && strip.count == 4) add_foreground<In, 4, 1, false>(strip, full, sums, counts);

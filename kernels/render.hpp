@@ -33,22 +33,29 @@ template <class Sum, class T> INLINE void shift(const Divisor& by, const char* s
     });
 }
 
-template <class T, int ROWS> INLINE void mean_of_pairs(const Strip& strip, const Divisor& by, Target means) {
-    using Sum = typename Traits<T>::Wider;
+template <class In, class Sum, class T, int ROWS, bool KEEP>
+INLINE void mean_of_pairs(const Strip& strip, const Divisor& by, Target sums, Target means) {
     const Index length = strip.columns / 2;
     with_shift<Sum>(by, [&](auto quotient) INLINE_LAMBDA {
-        each_row<T, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+        each_row<In, ROWS>(strip, [=](const char* const (&rows)[ROWS], Index y) INLINE_LAMBDA {
+            char* const __restrict kept = row_of(sums, y);
             char* const __restrict out = row_of(means, y);
-            INDEPENDENT for (Index x = 0; x < length; ++x) store(out, x, T(quotient(pair_sum<T, ROWS>(rows, x))));
+            INDEPENDENT for (Index x = 0; x < length; ++x) {
+                const Sum sum = Sum(pair_sum<In, ROWS>(rows, x));
+                if constexpr (KEEP) store(kept, x, sum);
+                store(out, x, T(quotient(sum)));
+            }
         });
     });
 }
 
-template <class T> bool mean(const Strip& strip, const Divisor& by, Target means) {
+template <class In, class Sum, class T> bool mean(const Strip& strip, const Divisor& by, Target sums, Target means) {
     const bool power_of_two = (by.divisor & (by.divisor - 1)) == 0;
     if (!power_of_two || strip.factor != 2 || strip.columns % 2 != 0) return false;
-    if (strip.count == 2) mean_of_pairs<T, 2>(strip, by, means);
-    else if (strip.count == 4) mean_of_pairs<T, 4>(strip, by, means);
+    if (strip.count == 2 && sums.data) mean_of_pairs<In, Sum, T, 2, true>(strip, by, sums, means);
+    else if (strip.count == 2) mean_of_pairs<In, Sum, T, 2, false>(strip, by, sums, means);
+    else if (strip.count == 4 && sums.data) mean_of_pairs<In, Sum, T, 4, true>(strip, by, sums, means);
+    else if (strip.count == 4) mean_of_pairs<In, Sum, T, 4, false>(strip, by, sums, means);
     else return false;
     return true;
 }

@@ -33,6 +33,14 @@ template <class T> void add_renders(Table& table, Dtype dtype) {
     }
 }
 
+// Of the first levels of images, whose sums are at most four times as wide as their voxels.
+template <class T> void add_means(Table& table, Dtype dtype) {
+    using Sum = typename Traits<T>::Wider;
+    table.mean[dtype][dtype + 1][dtype] = mean<T, Sum, T>;
+    table.mean[dtype + 1][dtype + 1][dtype] = mean<Sum, Sum, T>;
+    if constexpr (width<T> == 8) table.mean[dtype + 1][dtype + 2][dtype] = mean<Sum, typename Traits<Sum>::Wider, T>;
+}
+
 static Table make_table() {
     Table table = {};
     add_sum<std::uint8_t, std::uint16_t>(table, UINT8, UINT16);
@@ -91,10 +99,10 @@ static Table make_table() {
     table.render[FLOAT64][FLOAT16] = render<double, Half>;
     table.render[FLOAT64][FLOAT32] = render<double, float>;
     table.render[FLOAT64][FLOAT64] = render<double, double>;
-    table.mean[UINT8] = mean<std::uint8_t>;
-    table.mean[INT8] = mean<std::int8_t>;
-    table.mean[UINT16] = mean<std::uint16_t>;
-    table.mean[INT16] = mean<std::int16_t>;
+    add_means<std::uint8_t>(table, UINT8);
+    add_means<std::int8_t>(table, INT8);
+    add_means<std::uint16_t>(table, UINT16);
+    add_means<std::int16_t>(table, INT16);
     return table;
 }
 
