@@ -241,21 +241,21 @@ def widen(array: Array, dtype: np.dtype[Any]) -> Array:
 
 def checked_background(background: Any, dtype: np.dtype[Any]) -> Any:
     """The background as a Python number that is exactly a voxel of this dtype."""
-    message = f"background: {background!r} was given, which no voxel of dtype {dtype} can be"
     try:
         if isinstance(background, str | bytes):
-            raise ArgumentError(message)
+            raise ValueError("text")
         if dtype.kind == "f":
             number = float(background)
             with np.errstate(over="ignore"):
                 value = dtype.type(number).item()
             if math.isinf(value) and not math.isinf(number):
-                raise ArgumentError(message)
+                raise OverflowError("too large")
             return value
         whole = int(background)
-        lowest, highest = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        if whole != background or not lowest <= whole <= highest:
-            raise ArgumentError(message)
-        return bool(whole) if dtype.kind == "b" else whole
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ArgumentError(message) from error
+        if whole != background:
+            raise ValueError("not whole")
+        return np.array(whole, dtype).item() if dtype.kind != "b" else (False, True)[whole]
+    except (TypeError, ValueError, OverflowError, IndexError) as error:
+        raise ArgumentError(
+            f"background: {background!r} was given, which no voxel of dtype {dtype} can be"
+        ) from error

@@ -126,13 +126,22 @@ template <class T, bool SPARSE> INLINE T count_values(const Strip& strip, Index 
     const Index voxels = strip.count * strip.factor;
     Counter<T> counter(strip.footprint_scratch, voxels);
     std::int32_t latest = 0;  // runs of one value are the rule
-    for (Index i = 0; i < voxels; ++i) {
-        const Index wanted = x * strip.factor + (strip.reversed ? i / strip.count : i % strip.factor);
+    const auto count = [&](Index row, Index wanted) INLINE_LAMBDA {
         const Index column = wanted < strip.columns ? wanted : strip.columns - 1;
-        const T value = load<T>(row_of(strip, strip.reversed ? i % strip.count : i / strip.factor, y), column);
-        if (SPARSE && background.matches(value)) continue;
+        const T value = load<T>(row_of(strip, row, y), column);
+        if (SPARSE && background.matches(value)) return;
         if (counter.distinct == 0 || !same(load<T>(counter.values, latest), value)) latest = counter.position(value);
         store(counter.counts, latest, load<std::int32_t>(counter.counts, latest) + 1);
+    };
+    const Index begin = x * strip.factor, end = begin + strip.factor;
+    if (strip.reversed) {
+        for (Index column = begin; column < end; ++column) {
+            for (Index row = 0; row < strip.count; ++row) count(row, column);
+        }
+    } else {
+        for (Index row = 0; row < strip.count; ++row) {
+            for (Index column = begin; column < end; ++column) count(row, column);
+        }
     }
     return counter.most_frequent(background.value);
 }
@@ -142,11 +151,13 @@ template <class T> INLINE void compare_rows(const Strip& strip, Index y) {
     using Bits = typename Traits<T>::Bits;
     char* const __restrict differing = strip.column_scratch;
     const char* const first = row_of(strip, 0, y);
-    for (Index i = 0; i < strip.count; ++i) {
-        const char* const row = row_of(strip, i, y);
+    for (Index i = 0; i < strip.count; i += 4) {
+        const char* rows[4];
+        for (Index j = 0; j < 4; ++j) rows[j] = row_of(strip, i + j < strip.count ? i + j : strip.count - 1, y);
         INDEPENDENT for (Index x = 0; x < strip.columns; ++x) {
-            const Bits bits = Bits(load<Bits>(first, x) ^ load<Bits>(row, x));
-            store(differing, x, i == 0 ? bits : Bits(bits | load<Bits>(differing, x)));
+            Bits bits = i == 0 ? Bits(0) : load<Bits>(differing, x);
+            UNROLLED for (int j = 0; j < 4; ++j) bits |= Bits(load<Bits>(first, x) ^ load<Bits>(rows[j], x));
+            store(differing, x, bits);
         }
     }
 }
