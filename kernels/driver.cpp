@@ -5,18 +5,20 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <vector>
 
 namespace chunkpyramid {
 namespace {
 
-// Stretches of memory shorter than this are not read at full speed, and what a strip reads has to stay in the
-// first-level cache, beside its sums until they are rounded.
-constexpr Index STRETCH_BYTES = 1 << 12;
-constexpr Index STRIP_BYTES = 1 << 14;
+// A strip has so many rows that it reads about this much: it stays in the first-level cache, beside its sums until they
+// are rounded.
+constexpr Index STRIP_BYTES = 1 << 12;
+// Rows are only cut where a tile would leave the second-level cache: whole rows are read at twice the speed.
+constexpr Index TILE_BYTES = 1 << 16;
 constexpr Index SHORTEST_TILE = 64;
-constexpr Index LONGEST_TILE = 2048;
+constexpr Index LONGEST_TILE = 1 << 14;
 
 // Several levels are made of boxes of about this size, so that sums are still in the second-level cache when the next
 // level reads them.
@@ -83,10 +85,26 @@ Index end_of_weight(const Axis& axis, Index begin) {
     return axis.weight == axis.last_weight || begin + 1 == axis.out_size ? axis.out_size : axis.out_size - 1;
 }
 
+// Memory of no value yet.
+class Buffer {
+  public:
+    char* reserve(Index bytes) {
+        if (bytes > bytes_) {
+            memory_.reset(new char[std::size_t(bytes)]);
+            bytes_ = bytes;
+        }
+        return memory_.get();
+    }
+
+  private:
+    std::unique_ptr<char[]> memory_;
+    Index bytes_ = 0;
+};
+
 // Memory that a walk leaves to the next one.
 struct Workspace {
     std::vector<Index> value_offsets, count_offsets;
-    std::vector<char> scratch, sums, counts;
+    Buffer columns, footprint, sums, counts;
 };
 
 // The outermost axes form lines of rows: rows of a line are neighbours along the last axis but one. A line is done in
@@ -99,23 +117,17 @@ class Walk {
         Index rows = line_axis_.factor;
         for (int i = 0; i < outer_; ++i) rows *= job.axis[i].factor;
         own_.value_offsets.clear();
-        const Index strip_bytes = std::min(rows / line_axis_.factor * STRETCH_BYTES, STRIP_BYTES);
         const Index bytes_per_element = rows * row_axis_.factor * job.itemsize[VALUES];
-        tile_ = std::clamp(strip_bytes / bytes_per_element, SHORTEST_TILE, LONGEST_TILE);
+        tile_ = std::clamp(TILE_BYTES / bytes_per_element, SHORTEST_TILE, LONGEST_TILE);
         const Index row_bytes = rows * std::min(row_axis_.size, tile_ * row_axis_.factor) * job.itemsize[VALUES];
-        rows_ = tile_ < row_axis_.out_size ? 1 : std::clamp(strip_bytes / row_bytes, Index(1), line_axis_.out_size);
+        rows_ = tile_ < row_axis_.out_size ? 1 : std::clamp(STRIP_BYTES / row_bytes, Index(1), line_axis_.out_size);
         tile_ = std::min(tile_, row_axis_.out_size);
-        const Index column_bytes = tile_ * row_axis_.factor * COLUMN_BYTES;
-        own_.scratch.resize(column_bytes + (job.replicate ? rows * row_axis_.factor * COUNTING_BYTES : 0));
-        if (job.render) {
-            if (job.fold && !job.data[OUT_VALUES]) own_.sums.resize(rows_ * tile_ * job.itemsize[OUT_VALUES]);
-            if (job.fold && job.sparse && !job.data[OUT_COUNTS]) {
-                own_.counts.resize(rows_ * tile_ * job.itemsize[OUT_COUNTS]);
-            }
-        }
+        sums_ = own_.sums.reserve(rows_ * tile_ * job.itemsize[OUT_VALUES]);
+        counts_ = own_.counts.reserve(rows_ * tile_ * job.itemsize[OUT_COUNTS]);
         strip_ = {nullptr, nullptr, 0, 0, row_axis_.factor, 0, 0, 1, job.reversed,
-                  is_two_by_two(job), job.background, own_.scratch.data(),
-                  own_.scratch.data() + column_bytes};
+                  is_two_by_two(job), job.background,
+                  own_.columns.reserve(tile_ * row_axis_.factor * COLUMN_BYTES),
+                  own_.footprint.reserve(rows * row_axis_.factor * COUNTING_BYTES)};
     }
 
     void all_lines() {
@@ -239,8 +251,8 @@ class Walk {
             strip(sums, own_.value_offsets);
             const Target wanted = target(OUT_VALUES, nullptr, y, x);
             if (job_.mean && job_.mean(strip_, divisor, wanted, rendered)) return;
-            const Target to = target(OUT_VALUES, own_.sums.data(), y, x);
-            const Target to_counts = target(OUT_COUNTS, own_.counts.data(), y, x);
+            const Target to = target(OUT_VALUES, sums_, y, x);
+            const Target to_counts = target(OUT_COUNTS, counts_, y, x);
             job_.fold(strip_, to, to_counts);
             if (counts.data) job_.fold(strip(counts, own_.count_offsets), to_counts, {nullptr, 0});
             sums = {to.data, to.step};
@@ -254,6 +266,8 @@ class Walk {
     const Axis& line_axis_;
     const int outer_;
     Workspace& own_;
+    char* sums_;
+    char* counts_;
     Index tile_;  // output columns of a tile
     Index rows_;  // output rows of a strip
     Strip strip_;
@@ -286,7 +300,8 @@ class Chain {
 
   private:
     struct Intermediate {
-        std::vector<char> values, counts;
+        Buffer values, counts;
+        char* data[ROLES] = {};
     };
 
     // Whole footprints of the last level; slow axes are cut first, and none if there is but one level.
@@ -305,7 +320,7 @@ class Chain {
     void keep_for_the_next(int k) {
         Job& job = jobs_[k];
         Job& next = jobs_[k + 1];
-        const auto keep = [&](Role out, Role in, std::vector<char>& memory) {
+        const auto keep = [&](Role out, Role in, Buffer& memory) {
             if (!job.data[out]) {
                 Index stride = job.itemsize[out];
                 for (int i = axes_ - 1; i >= 0; --i) {
@@ -314,7 +329,7 @@ class Chain {
                     job.axis[i].strides[out] = stride;
                     stride *= size;
                 }
-                memory.resize(stride);
+                intermediate_[k].data[out] = memory.reserve(stride);
             }
             for (int i = 0; i < axes_; ++i) next.axis[i].strides[in] = job.axis[i].strides[out];
         };
@@ -353,8 +368,9 @@ class Chain {
             for (const Role role : {OUT_VALUES, OUT_COUNTS, RENDERED}) {
                 job.data[role] = moved(job, role, job.data[role], from);
             }
-            if (!intermediate_[k].values.empty()) job.data[OUT_VALUES] = intermediate_[k].values.data();
-            if (!intermediate_[k].counts.empty()) job.data[OUT_COUNTS] = intermediate_[k].counts.data();
+            for (const Role role : {OUT_VALUES, OUT_COUNTS}) {
+                if (intermediate_[k].data[role]) job.data[role] = intermediate_[k].data[role];
+            }
             values = job.data[OUT_VALUES];
             counts = job.data[OUT_COUNTS];
             simplify(job);
