@@ -20,6 +20,9 @@ constexpr Index TILE_BYTES = 1 << 16;
 constexpr Index SHORTEST_TILE = 64;
 constexpr Index LONGEST_TILE = 1 << 14;
 
+// So few elements in a row are channels beside each other, as in colour images.
+constexpr Index MOST_CHANNELS = 16;
+
 // Several levels are made of boxes of about this size, so that sums are still in the second-level cache when the next
 // level reads them.
 constexpr Index BOX_BYTES = 1 << 22;
@@ -101,10 +104,22 @@ class Buffer {
     Index bytes_ = 0;
 };
 
+// Takes `length` bytes out of every `step` bytes, `count` times. Short stretches are copied with what follows them,
+// which the next ones overwrite: copies of a known length are faster than calls. What is read has to go on that far.
+constexpr Index LONGEST_PICK = 32;
+void pick(const char* from, Index step, Index length, Index count, Target to) {
+    const bool overlap = to.step == length && length <= LONGEST_PICK;
+    const Index overwritten = overlap ? count - LONGEST_PICK / length - 1 : 0;
+    for (Index i = 0; i < overwritten; ++i) std::memcpy(to.data + i * length, from + i * step, LONGEST_PICK);
+    for (Index i = std::max(overwritten, Index(0)); i < count; ++i) {
+        std::memcpy(to.data + i * to.step, from + i * step, std::size_t(length));
+    }
+}
+
 // Memory that a walk leaves to the next one.
 struct Workspace {
     std::vector<Index> value_offsets, count_offsets;
-    Buffer columns, footprint, sums, counts;
+    Buffer columns, footprint, sums, counts, all_sums, all_counts;
 };
 
 // The outermost axes form lines of rows: rows of a line are neighbours along the last axis but one. A line is done in
@@ -126,7 +141,7 @@ class Walk {
         counts_ = own_.counts.reserve(rows_ * tile_ * job.itemsize[OUT_COUNTS]);
         strip_ = {nullptr, nullptr, 0, 0, row_axis_.factor, 0, 0, 1, job.reversed,
                   is_two_by_two(job), job.background,
-                  own_.columns.reserve(tile_ * row_axis_.factor * COLUMN_BYTES),
+                  own_.columns.reserve(std::max(tile_ * row_axis_.factor, columns_of(rows_)) * COLUMN_BYTES),
                   own_.footprint.reserve(rows * row_axis_.factor * COUNTING_BYTES)};
     }
 
@@ -153,6 +168,15 @@ class Walk {
         }
         return halved == 2;
     }
+
+    // Rows of a few channels are folded as one long row of all of them: twice as many folds are computed as are wanted,
+    // because that takes less time than to begin a row for each.
+    bool is_interleaved(Index stride) const {
+        return row_axis_.factor == 1 && row_axis_.size <= MOST_CHANNELS && line_axis_.factor == 2 &&
+               strip_.columns == row_axis_.size && strip_.repeats > 1 &&
+               stride == row_axis_.size * job_.itemsize[VALUES];
+    }
+    Index columns_of(Index rows) const { return ((rows - 1) * line_axis_.factor + 1) * row_axis_.size; }
 
     // Offsets of the input rows under an output row, in scan order. `available`: sizes inside the array.
     void find_rows(const Index* available) {
@@ -222,11 +246,32 @@ class Walk {
         }
     }
 
-    const Strip& strip(Source from, const std::vector<Index>& offsets) {
+    void aim(Source from, const std::vector<Index>& offsets) {
         strip_.base = from.data;
         strip_.offsets = offsets.data();
         strip_.step = line_axis_.factor * from.step;
-        return strip_;
+    }
+
+    void fold(Index stride, Target to, Target to_counts) {
+        if (!is_interleaved(stride)) {
+            job_.fold(strip_, to, to_counts);
+            return;
+        }
+        Strip all = strip_;
+        all.columns = columns_of(strip_.repeats);
+        all.repeats = 1;
+        const auto target_of_all = [&](Buffer& buffer, Role role) -> Target {
+            return {buffer.reserve(all.columns * job_.itemsize[role] + LONGEST_PICK), 0};
+        };
+        const auto pick_wanted = [&](Target from, Role role, Target wanted) {
+            const Index length = row_axis_.size * job_.itemsize[role];
+            pick(from.data, line_axis_.factor * length, length, strip_.repeats, wanted);
+        };
+        const Target sums = target_of_all(own_.all_sums, OUT_VALUES);
+        const Target counts = target_of_all(own_.all_counts, OUT_COUNTS);
+        job_.fold(all, sums, counts);
+        pick_wanted(sums, OUT_VALUES, to);
+        if (job_.sparse && to_counts.data) pick_wanted(counts, OUT_COUNTS, to_counts);
     }
 
     Source source(int role, Index y, Index x) const {
@@ -248,13 +293,16 @@ class Walk {
         if (job_.fold) {
             strip_.repeats = y_end - y;
             strip_.columns = std::min((x_end - x) * row_axis_.factor, row_axis_.size - x * row_axis_.factor);
-            strip(sums, own_.value_offsets);
+            aim(sums, own_.value_offsets);
             const Target wanted = target(OUT_VALUES, nullptr, y, x);
             if (job_.mean && job_.mean(strip_, divisor, wanted, rendered)) return;
             const Target to = target(OUT_VALUES, sums_, y, x);
             const Target to_counts = target(OUT_COUNTS, counts_, y, x);
-            job_.fold(strip_, to, to_counts);
-            if (counts.data) job_.fold(strip(counts, own_.count_offsets), to_counts, {nullptr, 0});
+            fold(sums.step, to, to_counts);
+            if (counts.data) {
+                aim(counts, own_.count_offsets);
+                fold(counts.step, to_counts, {nullptr, 0});
+            }
             sums = {to.data, to.step};
             if (job_.sparse) counts = {to_counts.data, to_counts.step};
         }
