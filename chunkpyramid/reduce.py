@@ -22,6 +22,7 @@ __all__ = [
     "UINT128",
     "Array",
     "Factor",
+    "Order",
     "Reduced",
     "checked_background",
     "footprint_of",
