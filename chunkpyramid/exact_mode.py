@@ -17,8 +17,9 @@ from .reduction import Part, Reduction, State, changes_nothing
 __all__ = ["RUNS_PER_VOXEL", "ExactMode", "Runs"]
 
 # Labels under one voxel, on average over a piece of a level. There can be as many as level-0 voxels, but then even
-# coarse levels would take as much memory as level 0, and no plan would fit. A real segmentation of densely packed
-# neurites had 1.9 at footprints of 8^3 voxels, 4 at 16^3 and 9 at 32^3.
+# coarse levels would take as much memory as level 0, and hardly any plan would fit. A real segmentation of densely packed
+# neurites had 1.7 with footprints of 4^3 voxels, 2.9 with 8^3, 5.7 with 16^3 and 13 with 32^3. A build may use what its
+# memory limit leaves for more.
 RUNS_PER_VOXEL = 8
 
 
@@ -43,10 +44,12 @@ class Runs(State):
     def nbytes(self) -> int:
         return super().nbytes + self.offsets.nbytes
 
-    def starts_and_lengths(self) -> tuple[Array, Array]:
-        """Where the runs of each voxel begin, and how many there are, as arrays of the shape of the level."""
-        starts = self.offsets[:-1].reshape(self.shape, order=self.order)
-        return starts, np.diff(self.offsets).reshape(self.shape, order=self.order)
+    def starts_and_lengths(self, box: tuple[slice, ...]) -> tuple[Array, Array]:
+        """Where the runs of each voxel of a box begin, and how many there are."""
+        starts, stops = (
+            ends.reshape(self.shape, order=self.order)[box] for ends in (self.offsets[:-1], self.offsets[1:])
+        )
+        return starts, stops - starts
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ class ExactMode(Reduction):
                 return None
             array = array.view(np.uint8) if array.dtype == bool else array
             others = [axis for axis in range(array.ndim) if axis not in axes]
-            return array.transpose(*others, *axes)[(0,) * len(others)]
+            turned: Array = array.transpose(*others, *axes)[(0,) * len(others)]
+            return turned
 
         try:
             kept = kernels.fold_runs(
@@ -147,7 +151,8 @@ class ExactMode(Reduction):
             )
         except kernels.TooManyRuns as error:
             raise MemoryError(
-                f"the labels under the voxels of {shape} are too many for the memory that was planned: raise memory_limit"
+                f"the voxels of a piece of shape {shape} have more labels under them than the planned memory holds: "
+                "raise memory_limit"
             ) from error
         if out is not None and rendered is not None and rendered is not out:
             np.copyto(out, rendered)
@@ -170,7 +175,8 @@ class ExactMode(Reduction):
         taken = voxels * (self._offset_itemsize + self.dtype.itemsize)
         if isinstance(state, Runs):
             taken += state.nbytes
-        return max(0, self.most_bytes - taken) // (self.dtype.itemsize + count_itemsize)
+        run = int(self.dtype.itemsize) + count_itemsize
+        return max(0, self.most_bytes - taken) // run
 
     _offset_itemsize = 8
 
@@ -225,9 +231,8 @@ class ExactMode(Reduction):
         pieces = []
         for part in parts:
             runs = self._as_runs(part.state)
-            starts, of_part = runs.starts_and_lengths()
-            lengths[part.target] = of_part[part.source]
-            pieces.append((runs, part.target, starts[part.source]))
+            starts, lengths[part.target] = runs.starts_and_lengths(part.source)
+            pieces.append((runs, part.target, starts))
         offsets = np.zeros(lengths.size + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         to = offsets[:-1].reshape(shape)
@@ -252,4 +257,6 @@ def _members(starts: Array, lengths: Array) -> Array:
     """All indices of the ranges that begin at `starts` and have these lengths, one range after the other."""
     lengths = lengths.ravel()
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1]) + np.repeat(starts.ravel() - (ends - lengths), lengths)
+    members: Array = np.repeat(starts.ravel() - (ends - lengths), lengths)
+    members += np.arange(members.size)
+    return members

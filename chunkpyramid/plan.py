@@ -119,6 +119,11 @@ class Stage:
     def tasks(self) -> int:
         return math.prod(self.grid)
 
+    @property
+    def state_bytes(self) -> int:
+        """Planned bytes of all states of a piece, that which is read included."""
+        return self.memory.states + (self.memory.piece if self.reads == "carry" else 0)
+
 
 @dataclass(frozen=True, slots=True)
 class PyramidPlan:
@@ -304,8 +309,7 @@ def _stored_itemsize(request: Request, level: Level) -> int:
     """Bytes per voxel that a stage reads from ``level``: those of its carry, or of the level itself."""
     if level.index == 0:
         return request.reduction.dtype.itemsize
-    carried = request.reduction.carry_dtypes(level.footprint)
-    return sum(dtype.itemsize for dtype in carried.values()) or request.reduction.dtype.itemsize
+    return request.reduction.carry_itemsize(level.footprint) or request.reduction.dtype.itemsize
 
 
 def _candidate(request: Request, source_level: int, depth: int, aligned: bool, threads: int, slots: int) -> Stage:
@@ -339,7 +343,7 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
         for whole in ((grown, least) if grown != least else (least,))
         for part in reversed(list(grow_piece(granule, whole, extent, itemsize)))
     ):
-        memory = _task_memory(request, extent, outputs, block, piece, read_chunks, itemsize)
+        memory = _task_memory(request, source, outputs, block, piece, read_chunks, itemsize)
         if process_peak(memory, math.prod(ceil_shape(extent, block)), threads) <= request.memory_limit:
             break
     amplification = read_amplification(extent, block, piece, read_chunks) if read_chunks else 1
@@ -371,7 +375,7 @@ def _outputs(request: Request, levels: Sequence[Level], *, writes_level_0: bool,
 
 def _task_memory(
     request: Request,
-    extent: Shape,
+    source: Level,
     outputs: Sequence[Output],
     block: Shape,
     piece: Shape,
@@ -379,6 +383,7 @@ def _task_memory(
     itemsize: int,
 ) -> TaskMemory:
     """Return the projected bytes of a task that walks ``block`` in pieces of ``piece``."""
+    extent = source.shape
     held = inside(piece, extent)
     units = [output.unit for output in outputs]
     states = buffers = encoded = decoded = 0
@@ -390,18 +395,23 @@ def _task_memory(
         if output.copied:
             continue
         unit_bytes = math.prod(ceil_shape(inside(output.unit, extent), output.factor)) * output.itemsize
+        in_flight = 1  # the cells of a ragged carry are written and read one by one, too
         if is_direct(piece, output.unit, extent):
-            in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))
+            if not (output.is_carry and request.reduction.is_ragged):
+                in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))
         else:
-            in_flight = 1
             buffers += open_units(block, piece, units, output.unit, extent) * unit_bytes
         # zarr pads what the edge of the array cuts off a chunk before it is encoded
         padded_bytes = math.prod(ceil_shape(output.unit, output.factor)) * output.itemsize
         encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * padded_bytes)
     if read_chunks:
         touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, read_chunks, strict=True))
-        in_flight = DECODING_COPIES * min(CHUNKS_IN_FLIGHT, touched) + RETAINED_COPIES
+        reads_cells = source.index > 0 and request.reduction.is_ragged
+        in_flight = DECODING_COPIES * min(1 if reads_cells else CHUNKS_IN_FLIGHT, touched) + RETAINED_COPIES
         decoded = in_flight * math.prod(read_chunks) * itemsize
+        if reads_cells:
+            # what was cut out of the cells, before it is put together
+            decoded += math.prod(held) * itemsize
     return TaskMemory(
         # a block that arrives whole is held once as it was read and once as it was put together
         block=0 if read_chunks else 2 * math.prod(inside(block, extent)) * itemsize,
