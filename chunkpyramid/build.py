@@ -196,9 +196,9 @@ def build_pyramid(
     Notes
     -----
     Every level of "mean" is the mean of the level-0 voxels, rounded once: exact sums are carried from level to level.
-    Every level of "exact_mode" holds the most frequent level-0 labels, ties going to the smallest: the labels under each
-    voxel are carried with their counts. Where these are many (8 on average were planned for, and more where the memory
-    limit leaves room), the build stops with an error rather than exceed ``memory_limit``.
+    Every level of "exact_mode" holds the most frequent level-0 labels, ties going to the smallest: the labels under
+    each voxel are carried with their counts. Where these are many (8 on average were planned for, and more where the
+    memory limit leaves room), the build stops with an error rather than exceed ``memory_limit``.
 
     Examples
     --------

@@ -17,9 +17,9 @@ from .reduction import Part, Reduction, State, changes_nothing
 __all__ = ["RUNS_PER_VOXEL", "ExactMode", "Runs"]
 
 # Labels under one voxel, on average over a piece of a level. There can be as many as level-0 voxels, but then even
-# coarse levels would take as much memory as level 0, and hardly any plan would fit. A real segmentation of densely packed
-# neurites had 1.7 with footprints of 4^3 voxels, 2.9 with 8^3, 5.7 with 16^3 and 13 with 32^3. A build may use what its
-# memory limit leaves for more.
+# coarse levels would take as much memory as level 0, and hardly any plan would fit. A real segmentation of densely
+# packed neurites had 1.7 with footprints of 4^3 voxels, 2.9 with 8^3, 5.7 with 16^3 and 13 with 32^3. A build may use
+# what its memory limit leaves for more.
 RUNS_PER_VOXEL = 8
 
 
@@ -175,8 +175,7 @@ class ExactMode(Reduction):
         taken = voxels * (self._offset_itemsize + self.dtype.itemsize)
         if isinstance(state, Runs):
             taken += state.nbytes
-        run = int(self.dtype.itemsize) + count_itemsize
-        return max(0, self.most_bytes - taken) // run
+        return int(max(0, self.most_bytes - taken) // (self.dtype.itemsize + count_itemsize))
 
     _offset_itemsize = 8
 
