@@ -16,9 +16,10 @@ from .reduction import Part, Reduction, State, changes_nothing
 
 __all__ = ["RUNS_PER_VOXEL", "ExactMode", "Runs"]
 
-# Labels under one voxel, on average over a piece of a level. There can be as many as level-0 voxels, but then even
-# coarse levels would take as much memory as level 0, and hardly any plan would fit. A real segmentation of densely
-# packed neurites had 1.7 with footprints of 4^3 voxels, 2.9 with 8^3, 5.7 with 16^3 and 13 with 32^3. A build may use
+# So many labels under one voxel are planned for, on average over a piece of a level, or as many as a cubic footprint
+# has voxels along its side, if that is more. There can be as many as level-0 voxels, but then even coarse levels would
+# take as much memory as level 0, and hardly any plan would fit. A real segmentation of packed neurites had 1.7 with
+# footprints of 4^3 voxels, 2.9 with 8^3, 5.7 with 16^3, 13 with 32^3, 36 with 64^3 and 124 with 128^3. A build may use
 # what its memory limit leaves for more.
 RUNS_PER_VOXEL = 8
 
@@ -189,7 +190,8 @@ class ExactMode(Reduction):
 
     def state_itemsize(self, footprint: int) -> int:
         run = self.dtype.itemsize + self._count_dtype(footprint).itemsize
-        return self._offset_itemsize + run * min(footprint, RUNS_PER_VOXEL, 256**self.dtype.itemsize)
+        planned = max(RUNS_PER_VOXEL, round(math.cbrt(footprint)))
+        return self._offset_itemsize + run * min(footprint, planned, 1 << 8 * self.dtype.itemsize)
 
     def carry_dtypes(self, footprint: int) -> dict[str, np.dtype[Any]]:
         return {

@@ -388,6 +388,7 @@ def _task_memory(
     units = [output.unit for output in outputs]
     states = buffers = encoded = decoded = 0
     for output in outputs:
+        in_cells = output.is_carry and request.reduction.is_ragged
         if not output.is_carry and any(f > 1 for f in output.factor):
             footprint = request.levels[output.level].footprint
             voxels = math.prod(ceil_shape(held, output.factor))
@@ -395,23 +396,23 @@ def _task_memory(
         if output.copied:
             continue
         unit_bytes = math.prod(ceil_shape(inside(output.unit, extent), output.factor)) * output.itemsize
-        in_flight = 1  # the cells of a ragged carry are written and read one by one, too
-        if is_direct(piece, output.unit, extent):
-            if not (output.is_carry and request.reduction.is_ragged):
-                in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))
-        else:
+        in_flight = 1  # cells are written and read one by one
+        if not is_direct(piece, output.unit, extent):
             buffers += open_units(block, piece, units, output.unit, extent) * unit_bytes
+        elif not in_cells:
+            in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))
         # zarr pads what the edge of the array cuts off a chunk before it is encoded
         padded_bytes = math.prod(ceil_shape(output.unit, output.factor)) * output.itemsize
-        encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * padded_bytes)
-    if read_chunks:
+        largest = unit_bytes if in_cells else padded_bytes
+        encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * largest)
+    if read_chunks and source.index > 0 and request.reduction.is_ragged:
+        # what is cut out of the cells is put together when all of it is there
+        cell_bytes = math.prod(inside(read_chunks, extent)) * itemsize
+        decoded = (DECODING_COPIES + RETAINED_COPIES) * cell_bytes + math.prod(held) * itemsize
+    elif read_chunks:
         touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, read_chunks, strict=True))
-        reads_cells = source.index > 0 and request.reduction.is_ragged
-        in_flight = DECODING_COPIES * min(1 if reads_cells else CHUNKS_IN_FLIGHT, touched) + RETAINED_COPIES
+        in_flight = DECODING_COPIES * min(CHUNKS_IN_FLIGHT, touched) + RETAINED_COPIES
         decoded = in_flight * math.prod(read_chunks) * itemsize
-        if reads_cells:
-            # what was cut out of the cells, before it is put together
-            decoded += math.prod(held) * itemsize
     return TaskMemory(
         # a block that arrives whole is held once as it was read and once as it was put together
         block=0 if read_chunks else 2 * math.prod(inside(block, extent)) * itemsize,
