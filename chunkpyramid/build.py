@@ -19,7 +19,7 @@ from chunkpyramid.errors import ArgumentError, BuildError, TargetExistsError
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
 from chunkpyramid.memory import headroom
-from chunkpyramid.plan import Level, PyramidPlan, Stage
+from chunkpyramid.plan import Level, PyramidPlan, Stage, carry_chunks
 from chunkpyramid.prepare import Prepared, prepare
 from chunkpyramid.progress import progress_bar
 from chunkpyramid.pyramid import Pyramid, dimension_coordinates
@@ -197,7 +197,7 @@ def build_pyramid(
     -----
     Every level of "mean" is the mean of the level-0 voxels, rounded once: exact sums are carried from level to level.
     Every level of "exact_mode" holds the most frequent level-0 labels, ties going to the smallest: the labels under
-    each voxel are carried with their counts. Where these are many (8 on average were planned for, and more where the
+    each voxel are carried with their counts. Where these are many (8 or more were planned for, and more where the
     memory limit leaves room), the build stops with an error rather than exceed ``memory_limit``.
 
     Examples
@@ -380,7 +380,7 @@ def _carry(prepared: Prepared, journal: Journal, index: int, *, write: bool = Fa
     level = prepared.plan.levels[index]
     group = journal.carry(index)
     if prepared.reduction.is_ragged:
-        return CarryCells(level, prepared.plan.levels[0].shape, group)
+        return CarryCells(level, prepared.plan.levels[0].shape, carry_chunks(prepared.reduction, level), group)
     arrays = {name: write_only(array) if write else array for name, array in group.arrays()}
     return CarryArrays(level, prepared.plan.levels[0].shape, arrays)
 

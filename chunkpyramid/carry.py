@@ -78,7 +78,7 @@ class ArraysWriter:
 
 @dataclass(frozen=True)
 class CarryCells:
-    """A ragged carry: for each chunk of the level, a cell, arrays that are as long as the voxels want them.
+    """A ragged carry: for each cell of shape ``chunks``, arrays that are as long as the voxels want them.
 
     Their length is in the metadata, so it is known before memory is taken for them. ``extent`` is the shape of
     level 0.
@@ -86,6 +86,7 @@ class CarryCells:
 
     level: Level
     extent: Shape
+    chunks: Shape
     group: zarr.Group
 
     def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
@@ -112,15 +113,15 @@ class CarryCells:
 
     def cells(self, box: Box) -> Iterator[Box]:
         """Yield the cells that meet a box, clipped at the edge of the level."""
-        return (cell.clip(self.level.shape) for cell in tile(box, self.level.chunks))
+        return (cell.clip(self.level.shape) for cell in tile(box, self.chunks))
 
     @property
     def cell_size(self) -> int:
         """Voxels of the largest cell."""
-        return math.prod(min(c, n) for c, n in zip(self.level.chunks, self.level.shape, strict=True))
+        return math.prod(min(c, n) for c, n in zip(self.chunks, self.level.shape, strict=True))
 
     def path(self, cell: Box, name: str) -> str:
-        index = (a // c for a, c in zip(cell.start, self.level.chunks, strict=True))
+        index = (a // c for a, c in zip(cell.start, self.chunks, strict=True))
         return f"{name}.{'.'.join(map(str, index))}"
 
     def crop(self, reduction: Reduction, state: State, box: Box, part: Box) -> State:

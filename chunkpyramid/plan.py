@@ -34,7 +34,10 @@ from chunkpyramid.memory import (
 from chunkpyramid.methods import Reduction
 from chunkpyramid.report import describe_plan, format_bytes
 
-__all__ = ["Level", "Output", "PyramidPlan", "Request", "Stage", "make_levels", "make_plan"]
+__all__ = ["Level", "Output", "PyramidPlan", "Request", "Stage", "carry_chunks", "make_levels", "make_plan"]
+
+# Cells of a ragged carry are planned no larger than this, as far as they can be halved: a task has several copies of one.
+CELL_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +315,17 @@ def _stored_itemsize(request: Request, level: Level) -> int:
     return request.reduction.carry_itemsize(level.footprint) or request.reduction.dtype.itemsize
 
 
+def carry_chunks(reduction: Reduction, level: Level) -> Shape:
+    """Return the chunks of the carry of a level: those of the level, or even parts of them for a ragged carry."""
+    chunks = list(level.chunks)
+    while reduction.is_ragged and math.prod(chunks) * reduction.carry_itemsize(level.footprint) > CELL_BYTES:
+        even = [axis for axis, n in enumerate(chunks) if n % 2 == 0]
+        if not even:
+            break
+        chunks[max(even, key=chunks.__getitem__)] //= 2
+    return tuple(chunks)
+
+
 def _candidate(request: Request, source_level: int, depth: int, aligned: bool, threads: int, slots: int) -> Stage:
     """Return the stage that makes ``depth`` levels from ``source_level``, its pieces the largest that fit."""
     levels = request.levels[source_level : source_level + depth + 1]
@@ -325,7 +339,13 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
     factor = levels[-1].factor_from(source)
     itemsize = _stored_itemsize(request, source)
     # a later stage reads what an earlier one wrote: the carry is in chunks, a level in its write units
-    read_chunks = request.read_chunks if source_level == 0 else source.chunks if carries else source.write_unit
+    read_chunks = (
+        request.read_chunks
+        if source_level == 0
+        else carry_chunks(request.reduction, source)
+        if carries
+        else source.write_unit
+    )
 
     # unaligned pieces follow the write units, for then at least no buffer is needed
     granule = lcm_shape(factor, read_chunks if aligned and read_chunks else units[0])
@@ -370,7 +390,8 @@ def _outputs(request: Request, levels: Sequence[Level], *, writes_level_0: bool,
         copied = level.index == 0 and aligned and request.copies_level_0
         yield Output(level.index, False, factor, multiply(level.write_unit, factor), itemsize, copied)
     if request.reduction.carries and last is not request.levels[-1]:
-        yield Output(last.index, True, factor, multiply(last.chunks, factor), _stored_itemsize(request, last))
+        unit = multiply(carry_chunks(request.reduction, last), factor)
+        yield Output(last.index, True, factor, unit, _stored_itemsize(request, last))
 
 
 def _task_memory(

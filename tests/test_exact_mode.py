@@ -24,6 +24,7 @@ import chunkpyramid as cp
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.exact_mode import Runs
 from chunkpyramid.methods import resolve_method
+from chunkpyramid.plan import carry_chunks
 from chunkpyramid.reduction import Part
 
 Array = npt.NDArray[Any]
@@ -150,6 +151,35 @@ def test_carries_on_any_store(zarr_format: int, tmp_path: Path) -> None:
             for level, values in zip(pyramid.levels, expected, strict=True):
                 np.testing.assert_array_equal(level[...], values, strict=True)
     assert not (tmp_path / "local.zarr" / ".chunkpyramid").exists()
+
+
+def test_processes_hand_each_other_the_carry(tmp_path: Path) -> None:
+    array = np.random.default_rng(3).integers(0, 5, (33, 40, 37)).astype(np.int16)
+    zarr.create_array(tmp_path / "source.zarr", data=array, chunks=(8, 8, 8))
+    with dask.config.set(scheduler="processes", num_workers=2):
+        pyramid = cp.build_pyramid(
+            tmp_path / "source.zarr", tmp_path / "target.zarr", method="exact_mode", levels=3, memory_limit="1 GiB"
+        )
+    assert pyramid.plan is not None
+    assert "carry" in {stage.reads for stage in pyramid.plan.stages}
+    for level, values in zip(pyramid.levels[1:], oracle_levels(array, [(2, 2, 2)] * 3, "exact_mode"), strict=True):
+        np.testing.assert_array_equal(level[...], values)
+
+
+@pytest.mark.parametrize("cell_bytes", [1, 3000])
+def test_cells_smaller_than_chunks(cell_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chunkpyramid.plan.CELL_BYTES", cell_bytes)
+    array = np.random.default_rng(4).integers(0, 5, (90, 70, 50)).astype(np.uint8)
+    source = zarr.create_array({}, data=array, chunks=(12, 9, 8))
+    with dask.config.set(scheduler="threads", num_workers=16):
+        pyramid = cp.build_pyramid(source, {}, method="exact_mode", levels=3)
+    assert pyramid.plan is not None
+    assert pyramid.plan.stages[1].reads == "carry"
+    carried = pyramid.plan.levels[pyramid.plan.stages[0].last_level]
+    cell = carry_chunks(resolve_method("exact_mode", "uint8"), carried)
+    assert cell == ((3, 9, 1) if cell_bytes == 1 else (3, 9, 2))
+    for level, values in zip(pyramid.levels[1:], oracle_levels(array, [(2, 2, 2)] * 3, "exact_mode"), strict=True):
+        np.testing.assert_array_equal(level[...], values)
 
 
 # -------------------------------------------------------------------------------------------------------- memory
