@@ -36,7 +36,7 @@ from chunkpyramid.report import describe_plan, format_bytes
 
 __all__ = ["Level", "Output", "PyramidPlan", "Request", "Stage", "carry_chunks", "make_levels", "make_plan"]
 
-# Cells of a ragged carry are planned no larger than this, as far as they can be halved: a task has several copies of one.
+# Cells of a ragged carry are planned no larger than this where they can be halved: a task has several copies of one.
 CELL_BYTES = 16 * 2**20
 
 
