@@ -246,24 +246,33 @@ private:
         for (Index x = 0; x < columns; ++x) {
             const Index begin = x * factor;
             const Index end = std::min(begin + factor, size);
-            Index children = 0;
-            for (const Index child : rows_) children += offsets[child + end] - offsets[child + begin];
-            Key* const gathered = reserve(voxels_, children);
-            Count* const totals = reserve(totals_, children);
+            const std::int64_t head = offsets[rows_[0] + begin];
+            const Key key = head < runs_ ? keys[head] : background_;
             Key difference = 0;
             Count total = 0;
-            Index i = 0;
+            Index children = 0;
             for (const Index child : rows_) {
-                const std::int64_t to = offsets[child + end];
-                for (std::int64_t from = offsets[child + begin]; from < to; ++from, ++i) {
-                    gathered[i] = keys[from];
-                    totals[i] = counts[from];
-                    difference |= Key(gathered[0] ^ gathered[i]);
-                    total += totals[i];
+                const std::int64_t from = offsets[child + begin], to = offsets[child + end];
+                for (std::int64_t i = from; i < to; ++i) {
+                    difference |= Key(keys[i] ^ key);
+                    total += counts[i];
                 }
+                children += to - from;
             }
             voxel_ = length_;
-            if (difference != 0 ? !emit<0, true>(children) : children > 0 && !emit_one(gathered[0], total)) return false;
+            if (difference != 0) {
+                Key* to_keys = reserve(voxels_, children);
+                Count* to_counts = reserve(totals_, children);
+                for (const Index child : rows_) {
+                    for (std::int64_t i = offsets[child + begin]; i < offsets[child + end]; ++i) {
+                        *to_keys++ = keys[i];
+                        *to_counts++ = counts[i];
+                    }
+                }
+                if (!emit<0, true>(children)) return false;
+            } else if (children > 0 && !emit_one(key, total)) {
+                return false;
+            }
             if (rendered) store(rendered + x * last_.rendered_stride, most_frequent());
             if (job_.keep) {
                 offsets_[++finished_] = length_;
