@@ -13,8 +13,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = "kernels"
-SOURCES = ["_kernels.pyx", "driver.cpp", "variant_baseline.cpp", "variant_v3.cpp", "variant_v4.cpp"]
-HEADERS = ["kernels.hpp", "reduce.hpp", "mode.hpp", "render.hpp", "variant.hpp"]
+SOURCES = ["_kernels.pyx", "driver.cpp", "runs.cpp", "variant_baseline.cpp", "variant_v3.cpp", "variant_v4.cpp"]
+HEADERS = ["kernels.hpp", "reduce.hpp", "mode.hpp", "render.hpp", "runs.hpp", "variant.hpp"]
 
 # Contracted multiplications and additions would round floats differently from one machine to the next. That nobody
 # catches floating-point exceptions changes no value, and lets loops with a choice in them be vectorised.

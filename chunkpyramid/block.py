@@ -12,47 +12,15 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.blocking import is_direct
+from chunkpyramid.carry import Carry, CarryWriter
 from chunkpyramid.errors import BuildError
-from chunkpyramid.grid import Box, Shape, axis_footprint, multiply, nested_order, tile
-from chunkpyramid.methods import Reduction, State
+from chunkpyramid.grid import Box, Shape, multiply, nested_order
+from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
-from chunkpyramid.store import is_in_memory, read_box, write_box
+from chunkpyramid.store import is_in_memory, read_box
+from chunkpyramid.units import WriteUnits
 
 __all__ = ["BlockTask", "home_of"]
-
-
-class WriteUnits:
-    """Collects what pieces deliver for one array, and writes a write unit the moment that it is full.
-
-    With ``direct`` every delivery is a whole number of write units and is written at once.
-    """
-
-    def __init__(self, array: zarr.Array[Any], unit: Shape, direct: bool):
-        self.array = array
-        self.unit = unit
-        self.direct = direct
-        self.open: dict[Shape, tuple[npt.NDArray[Any], int]] = {}
-
-    def put(self, box: Box, values: npt.NDArray[Any]) -> None:
-        if self.direct:
-            write_box(self.array, box, values)
-            return
-        for cell in tile(box, self.unit):
-            unit = cell.clip(self.array.shape)
-            part = unit.intersect(box)
-            if part == unit:
-                write_box(self.array, unit, values[part.relative_to(box.start).slices])
-                continue
-            if unit.start in self.open:
-                buffer, missing = self.open.pop(unit.start)
-            else:
-                buffer, missing = np.empty(unit.shape, dtype=self.array.dtype), unit.size
-            buffer[part.relative_to(unit.start).slices] = values[part.relative_to(box.start).slices]
-            missing -= part.size
-            if missing:
-                self.open[unit.start] = (buffer, missing)
-            else:
-                write_box(self.array, unit, buffer)
 
 
 def home_of(array: zarr.Array[Any]) -> tuple[int, int]:
@@ -65,8 +33,9 @@ class BlockTask:
     """The task of one stage, called once per block; it can be sent to other processes.
 
     ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array; one that copies its
-    chunks to level 0 where that output is copied), ``carry_in`` and ``carry_out`` the carry arrays by name, ``arrays``
-    the level arrays by level, ``flags`` the done flags.
+    chunks to level 0 where that output is copied), ``carry_in`` and ``carry_out`` the carry that it reads and writes,
+    ``arrays`` the level arrays by level, ``flags`` the done flags. States whose size depends on the voxels may take
+    ``headroom`` times as much memory as planned.
     """
 
     stage: Stage
@@ -75,9 +44,10 @@ class BlockTask:
     arrays: Mapping[int, zarr.Array[Any]]
     flags: zarr.Array[Any]
     source: zarr.Array[Any] | None
-    carry_in: Mapping[str, zarr.Array[Any]]
-    carry_out: Mapping[str, zarr.Array[Any]]
+    carry_in: Carry | None
+    carry_out: Carry | None
     home: tuple[int, int]
+    headroom: float
 
     def __call__(
         self, *blocks: npt.NDArray[Any], block_id: Sequence[int], offset: Shape, done: npt.NDArray[np.bool_]
@@ -113,30 +83,32 @@ class BlockTask:
             for o in stage.outputs
             if not o.is_carry and not o.copied
         }
-        carry = {
-            name: WriteUnits(array, self.levels[stage.last_level].chunks, is_direct(stage.piece, o.unit, extent))
-            for o in stage.outputs
-            if o.is_carry
-            for name, array in self.carry_out.items()
-        }
+        carry = None
+        for output in stage.outputs:
+            if output.is_carry and self.carry_out is not None:
+                direct = is_direct(stage.piece, output.unit, extent)
+                carry = self.carry_out.writer(self.reduction, direct, self.headroom)
+        reduction = self.reduction.within(int(stage.state_bytes * self.headroom))
         for piece in nested_order(block, stage.piece, [o.unit for o in stage.outputs]):
-            self._fold(piece, values if values is None else values[piece.relative_to(start).slices], units, carry)
-        unfinished = [u for u in (*units.values(), *carry.values()) if u.open]
+            part = values if values is None else values[piece.relative_to(start).slices]
+            self._fold(piece, part, reduction, units, carry)
+        unfinished = sum(len(u.open) for u in units.values()) + (0 if carry is None else carry.unfinished)
         if unfinished:
-            raise BuildError(f"{len(unfinished)} arrays have write units that no piece completed: this is a bug")
+            raise BuildError(f"there are {unfinished} write units that no piece completed: this is a bug")
         self.flags[index] = 1
 
     def _fold(
         self,
         piece: Box,
         values: npt.NDArray[Any] | None,
+        reduction: Reduction,
         units: Mapping[int, WriteUnits],
-        carry: Mapping[str, WriteUnits],
+        carry: CarryWriter | None,
     ) -> None:
-        stage, reduction = self.stage, self.reduction
+        stage = self.stage
         state: Any
-        if self.carry_in:
-            state = self._read_carry(piece)
+        if self.carry_in is not None:
+            state = self.carry_in.read(reduction, piece, stage.piece, self.headroom)
         else:
             if values is None:
                 values = read_box(self._source(), piece)
@@ -144,26 +116,16 @@ class BlockTask:
             if stage.source_level in units:
                 units[stage.source_level].put(piece, values)
             state = reduction.lift(values)
+        levels = self.levels[stage.source_level + 1 : stage.last_level + 1]
+        state, rendered = reduction.steps(state, [level.factor for level in levels], keep_state=carry is not None)
         box = piece
-        for level in self.levels[stage.source_level + 1 : stage.last_level + 1]:
-            keep = bool(carry) or level.index < stage.last_level
-            state, rendered = reduction.step(state, level.factor, keep_state=keep)
+        for level, voxels in zip(levels, rendered, strict=True):
             box = box.fold(level.factor)
-            units[level.index].put(box, rendered)
-        if carry:
-            for name, field in reduction.to_carry(state, self.levels[stage.last_level].footprint).items():
-                carry[name].put(box, field)
+            units[level.index].put(box, voxels)
+        if carry is not None:
+            carry.put(box, state)
 
     def _source(self) -> zarr.Array[Any]:
         if self.source is None:
             raise BuildError("the stage has neither an array to read nor a block: this is a bug")
         return self.source
-
-    def _read_carry(self, piece: Box) -> State:
-        level = self.levels[self.stage.source_level]
-        footprints = tuple(
-            axis_footprint(a, b, f, n)
-            for a, b, f, n in zip(piece.start, piece.stop, level.cumulative, self.levels[0].shape, strict=True)
-        )
-        fields = {name: read_box(array, piece) for name, array in self.carry_in.items()}
-        return self.reduction.from_carry(fields, footprints)

@@ -14,10 +14,12 @@ import zarr
 from chunkpyramid import ome
 from chunkpyramid._version import __version__
 from chunkpyramid.block import BlockTask, home_of
+from chunkpyramid.carry import Carry, CarryArrays, CarryCells
 from chunkpyramid.errors import ArgumentError, BuildError, TargetExistsError
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
-from chunkpyramid.plan import Level, PyramidPlan, Stage
+from chunkpyramid.memory import headroom
+from chunkpyramid.plan import Level, PyramidPlan, Stage, carry_chunks
 from chunkpyramid.prepare import Prepared, prepare
 from chunkpyramid.progress import progress_bar
 from chunkpyramid.pyramid import Pyramid, dimension_coordinates
@@ -133,7 +135,7 @@ def build_pyramid(
         A C-order N-d array (2 to 5 axes), or the path or URL of a zarr array or of an OME-Zarr image.
     target : path, URL, zarr store or zarr.Group, optional
         The output group, new or empty. Default: the source array's own group; the levels go beside the array.
-    method : {"auto", "mean", "mode", "min", "max", "stride"}
+    method : {"auto", "mean", "mode", "exact_mode", "min", "max", "stride"}
         "auto": mode for bool, int32/64, uint32/64 and OME label images, mean for everything else.
     factor : int, tuple, dict, list of tuples or "isotropic"
         From each level to the next: an int for all spatial axes; one entry per axis (or per spatial axis); a dict by
@@ -141,7 +143,7 @@ def build_pyramid(
     levels : int, optional
         How many levels below level 0. Default: until a level fits in one chunk along every downsampled axis.
     sparse : bool
-        Voxels equal to ``background`` neither vote nor count (mean and mode).
+        Voxels equal to ``background`` neither vote nor count (mean, mode and exact_mode).
     background : number
         Default 0; NaN is allowed for floats.
     rounding : {"nearest", "truncate"}
@@ -194,6 +196,9 @@ def build_pyramid(
     Notes
     -----
     Every level of "mean" is the mean of the level-0 voxels, rounded once: exact sums are carried from level to level.
+    Every level of "exact_mode" holds the most frequent level-0 labels, ties going to the smallest: the labels under
+    each voxel are carried with their counts. Where these are many (8 or more were planned for, and more where the
+    memory limit leaves room), the build stops with an error rather than exceed ``memory_limit``.
 
     Examples
     --------
@@ -251,9 +256,7 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
     own = plan.levels[1:] if prepared.in_place else plan.levels
     if prepared.in_place and overwrite:
         _forget_old_levels(prepared, group)
-    journal = Journal.create(
-        group, plan.stages, plan.levels, lambda level: prepared.reduction.carry_dtypes(level.footprint)
-    )
+    journal = Journal.create(group, plan.stages, plan.levels, prepared.reduction)
     for level in own:
         if cut_off and level.path in group:
             del group[level.path]
@@ -366,15 +369,20 @@ def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage)
         arrays={o.level: write_only(level_array(group, levels[o.level].path)) for o in stage.outputs if not o.is_carry},
         flags=flags,
         source=source,
-        carry_in=journal.carry(stage.source_level) if stage.reads == "carry" else {},
-        carry_out={
-            name: write_only(array)
-            for o in stage.outputs
-            if o.is_carry
-            for name, array in journal.carry(o.level).items()
-        },
+        carry_in=_carry(prepared, journal, stage.source_level) if stage.reads == "carry" else None,
+        carry_out=next((_carry(prepared, journal, o.level, write=True) for o in stage.outputs if o.is_carry), None),
         home=home_of(flags),
+        headroom=headroom(stage.memory, stage.tasks, prepared.plan.threads, prepared.plan.memory_limit),
     )
+
+
+def _carry(prepared: Prepared, journal: Journal, index: int, *, write: bool = False) -> Carry:
+    level = prepared.plan.levels[index]
+    group = journal.carry(index)
+    if prepared.reduction.is_ragged:
+        return CarryCells(level, prepared.plan.levels[0].shape, carry_chunks(prepared.reduction, level), group)
+    arrays = {name: write_only(array) if write else array for name, array in group.arrays()}
+    return CarryArrays(level, prepared.plan.levels[0].shape, arrays)
 
 
 def _commit(prepared: Prepared, group: zarr.Group) -> Pyramid:

@@ -70,7 +70,9 @@ class BackgroundType(click.ParamType[Any]):
 
 
 BUILD_OPTIONS = [
-    click.option("--method", default="auto", show_default=True, help="auto, mean, mode, min, max or stride."),
+    click.option(
+        "--method", default="auto", show_default=True, help="auto, mean, mode, exact_mode, min, max or stride."
+    ),
     click.option(
         "--factor", type=FactorType(), default="2", show_default=True, help="2, 1,2,2, 1,2,2;2,2,2 or isotropic."
     ),

@@ -1,7 +1,8 @@
 """Levels of arrays in memory: NumPy in, a list of NumPy arrays out.
 
 Entry i of a factor belongs to array axis i. Arrays in C order and in Fortran order are equally fast, and the levels
-keep the order of the input. Every level of a mean is computed from exact sums, not from the rounded level before it.
+keep the order of the input. Every level of a mean is computed from exact sums, and of an exact mode from exact counts,
+not from the level before it.
 """
 
 from __future__ import annotations
@@ -49,12 +50,13 @@ def downsample(
     factor
         An integer of at least 1 for all axes, or one per axis. Sizes that it does not divide are rounded up.
     method
-        "mean", "mode", "min", "max", "stride", or "auto": the mode for bool and for integers of 32 and 64 bits, which
-        may be labels, and the mean for the rest. Ties of the mode go to the value met first, last axis fastest.
+        "mean", "mode", "exact_mode", "min", "max", "stride", or "auto": the mode for bool and for integers of 32 and 64
+        bits, which may be labels, and the mean for the rest. Ties of the mode go to the value met first, last axis
+        fastest. Every level of the exact mode is made from the voxels of `array`, and ties go to the smallest label.
     num_levels
         How many levels below `array`.
     sparse
-        Voxels equal to `background` neither vote nor count ("mean" and "mode").
+        Voxels equal to `background` neither vote nor count ("mean", "mode" and "exact_mode").
     background
         The value of empty voxels; NaN for floats is allowed.
     rounding

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.errors import TargetExistsError
+from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.store import create_level, default_compressors, delete, delete_dir, write_only
 
@@ -33,10 +34,10 @@ class Journal:
         return Journal(scratch) if isinstance(scratch, zarr.Group) else None
 
     @staticmethod
-    def create(group: zarr.Group, stages: Sequence[Stage], levels: Sequence[Level], carry: Any) -> Journal:
+    def create(group: zarr.Group, stages: Sequence[Stage], levels: Sequence[Level], reduction: Reduction) -> Journal:
         """Create the scratch group with the done flags and the carry arrays of all stages.
 
-        ``carry`` maps a level to the dtypes of its carry arrays.
+        Those of a ragged carry come about when it is known how long they are.
         """
         scratch = group.create_group(SCRATCH, overwrite=True)
         for stage in stages:
@@ -51,7 +52,10 @@ class Journal:
             for output in stage.outputs:
                 if output.is_carry:
                     level = levels[output.level]
-                    for name, dtype in carry(level).items():
+                    if reduction.is_ragged:
+                        scratch.create_group(f"carry/{level.index}")
+                        continue
+                    for name, dtype in reduction.carry_dtypes(level.footprint).items():
                         create_level(
                             scratch,
                             f"carry/{level.index}/{name}",
@@ -93,10 +97,12 @@ class Journal:
         """Return the array in which a task sets the done flag of its block."""
         return write_only(self._flags(stage))
 
-    def carry(self, level: int) -> dict[str, zarr.Array[Any]]:
-        """Return the carry arrays of a level by name."""
+    def carry(self, level: int) -> zarr.Group:
+        """Return the group with the carry of a level."""
         group = self.scratch[f"carry/{level}"]
-        return dict(group.arrays()) if isinstance(group, zarr.Group) else {}
+        if not isinstance(group, zarr.Group):
+            raise TargetExistsError(f"the scratch group {self.scratch} of an unfinished build is damaged")
+        return group
 
     def _flags(self, stage: Stage) -> zarr.Array[Any]:
         flags = self.scratch[f"done/{stage.index}"]

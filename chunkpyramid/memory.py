@@ -15,6 +15,7 @@ __all__ = [
     "RETAINED_COPIES",
     "TaskMemory",
     "available_memory",
+    "headroom",
     "peak_memory",
     "process_peak",
 ]
@@ -58,6 +59,12 @@ class TaskMemory:
 def process_peak(memory: TaskMemory, tasks: int, threads: int) -> int:
     """Return the projected bytes of a process that runs a stage: no more tasks at once than there are."""
     return BASELINE + min(threads, tasks) * memory.total + tasks * GRAPH_BYTES_PER_TASK
+
+
+def headroom(memory: TaskMemory, tasks: int, threads: int, memory_limit: int) -> float:
+    """Return how many times as large as planned all states may be at once before a stage exceeds the limit."""
+    room = memory_limit - process_peak(memory, tasks, threads)
+    return 1 + max(0, room) / (min(threads, tasks) * memory.total)
 
 
 def _first_number(*paths: str) -> int | None:

@@ -34,7 +34,10 @@ from chunkpyramid.memory import (
 from chunkpyramid.methods import Reduction
 from chunkpyramid.report import describe_plan, format_bytes
 
-__all__ = ["Level", "Output", "PyramidPlan", "Request", "Stage", "make_levels", "make_plan"]
+__all__ = ["Level", "Output", "PyramidPlan", "Request", "Stage", "carry_chunks", "make_levels", "make_plan"]
+
+# Cells of a ragged carry are planned no larger than this where they can be halved: a task has several copies of one.
+CELL_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,11 @@ class Stage:
     @property
     def tasks(self) -> int:
         return math.prod(self.grid)
+
+    @property
+    def state_bytes(self) -> int:
+        """Planned bytes of all states of a piece, that which is read included."""
+        return self.memory.states + (self.memory.piece if self.reads == "carry" else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,8 +312,18 @@ def _stored_itemsize(request: Request, level: Level) -> int:
     """Bytes per voxel that a stage reads from ``level``: those of its carry, or of the level itself."""
     if level.index == 0:
         return request.reduction.dtype.itemsize
-    carried = request.reduction.carry_dtypes(level.footprint)
-    return sum(dtype.itemsize for dtype in carried.values()) or request.reduction.dtype.itemsize
+    return request.reduction.carry_itemsize(level.footprint) or request.reduction.dtype.itemsize
+
+
+def carry_chunks(reduction: Reduction, level: Level) -> Shape:
+    """Return the chunks of the carry of a level: those of the level, or even parts of them for a ragged carry."""
+    chunks = list(level.chunks)
+    while reduction.is_ragged and math.prod(chunks) * reduction.carry_itemsize(level.footprint) > CELL_BYTES:
+        even = [axis for axis, n in enumerate(chunks) if n % 2 == 0]
+        if not even:
+            break
+        chunks[max(even, key=chunks.__getitem__)] //= 2
+    return tuple(chunks)
 
 
 def _candidate(request: Request, source_level: int, depth: int, aligned: bool, threads: int, slots: int) -> Stage:
@@ -321,7 +339,13 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
     factor = levels[-1].factor_from(source)
     itemsize = _stored_itemsize(request, source)
     # a later stage reads what an earlier one wrote: the carry is in chunks, a level in its write units
-    read_chunks = request.read_chunks if source_level == 0 else source.chunks if carries else source.write_unit
+    read_chunks = (
+        request.read_chunks
+        if source_level == 0
+        else carry_chunks(request.reduction, source)
+        if carries
+        else source.write_unit
+    )
 
     # unaligned pieces follow the write units, for then at least no buffer is needed
     granule = lcm_shape(factor, read_chunks if aligned and read_chunks else units[0])
@@ -339,7 +363,7 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
         for whole in ((grown, least) if grown != least else (least,))
         for part in reversed(list(grow_piece(granule, whole, extent, itemsize)))
     ):
-        memory = _task_memory(request, extent, outputs, block, piece, read_chunks, itemsize)
+        memory = _task_memory(request, source, outputs, block, piece, read_chunks, itemsize)
         if process_peak(memory, math.prod(ceil_shape(extent, block)), threads) <= request.memory_limit:
             break
     amplification = read_amplification(extent, block, piece, read_chunks) if read_chunks else 1
@@ -366,12 +390,13 @@ def _outputs(request: Request, levels: Sequence[Level], *, writes_level_0: bool,
         copied = level.index == 0 and aligned and request.copies_level_0
         yield Output(level.index, False, factor, multiply(level.write_unit, factor), itemsize, copied)
     if request.reduction.carries and last is not request.levels[-1]:
-        yield Output(last.index, True, factor, multiply(last.chunks, factor), _stored_itemsize(request, last))
+        unit = multiply(carry_chunks(request.reduction, last), factor)
+        yield Output(last.index, True, factor, unit, _stored_itemsize(request, last))
 
 
 def _task_memory(
     request: Request,
-    extent: Shape,
+    source: Level,
     outputs: Sequence[Output],
     block: Shape,
     piece: Shape,
@@ -379,10 +404,12 @@ def _task_memory(
     itemsize: int,
 ) -> TaskMemory:
     """Return the projected bytes of a task that walks ``block`` in pieces of ``piece``."""
+    extent = source.shape
     held = inside(piece, extent)
     units = [output.unit for output in outputs]
     states = buffers = encoded = decoded = 0
     for output in outputs:
+        in_cells = output.is_carry and request.reduction.is_ragged
         if not output.is_carry and any(f > 1 for f in output.factor):
             footprint = request.levels[output.level].footprint
             voxels = math.prod(ceil_shape(held, output.factor))
@@ -390,15 +417,20 @@ def _task_memory(
         if output.copied:
             continue
         unit_bytes = math.prod(ceil_shape(inside(output.unit, extent), output.factor)) * output.itemsize
-        if is_direct(piece, output.unit, extent):
-            in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))
-        else:
-            in_flight = 1
+        in_flight = 1  # cells are written and read one by one
+        if not is_direct(piece, output.unit, extent):
             buffers += open_units(block, piece, units, output.unit, extent) * unit_bytes
+        elif not in_cells:
+            in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))
         # zarr pads what the edge of the array cuts off a chunk before it is encoded
         padded_bytes = math.prod(ceil_shape(output.unit, output.factor)) * output.itemsize
-        encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * padded_bytes)
-    if read_chunks:
+        largest = unit_bytes if in_cells else padded_bytes
+        encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * largest)
+    if read_chunks and source.index > 0 and request.reduction.is_ragged:
+        # what is cut out of the cells is put together when all of it is there
+        cell_bytes = math.prod(inside(read_chunks, extent)) * itemsize
+        decoded = (DECODING_COPIES + RETAINED_COPIES) * cell_bytes + math.prod(held) * itemsize
+    elif read_chunks:
         touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, read_chunks, strict=True))
         in_flight = DECODING_COPIES * min(CHUNKS_IN_FLIGHT, touched) + RETAINED_COPIES
         decoded = in_flight * math.prod(read_chunks) * itemsize

@@ -187,7 +187,7 @@ def prepare(
     coordinates = tuple(base.at(level.cumulative, centre_moves=reduction.name != "stride") for level in planned)
 
     if isinstance(compressors, str) and compressors == "auto":
-        compressors = default_compressors(dtype, zarr_format, labels=reduction.name == "mode")
+        compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))
     fill_value = opened.fill_value if opened.fill_value is not None else np.zeros((), dtype=dtype)[()]
     if zarr_format == 2 and layout == "datatree":
         # xarray takes the fill value of zarr format 2 for a mask and would turn integers into floats

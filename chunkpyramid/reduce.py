@@ -24,9 +24,11 @@ __all__ = [
     "Array",
     "Factor",
     "Footprints",
+    "Order",
     "Reduced",
     "Step",
     "checked_background",
+    "coarser_footprints",
     "largest_footprint",
     "memory_order",
     "narrow",
@@ -217,6 +219,11 @@ def _delivered(result: Reduced, step: Step) -> Reduced:
     if step.rendered_dtype is None:
         return replace(result, values=step.out)
     return replace(result, rendered=step.out)
+
+
+def coarser_footprints(footprints: Footprints, shape: Sequence[int], factor: Factor) -> Footprints:
+    """The footprints of the next level of one of this shape."""
+    return tuple(axis.coarser(size, step) for axis, size, step in zip(footprints, shape, factor, strict=True))
 
 
 def largest_footprint(footprints: Footprints) -> int:

@@ -3,8 +3,9 @@
 
 import os
 
-from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from libcpp.vector cimport vector
 
@@ -55,6 +56,9 @@ cdef extern from "kernels.hpp" namespace "chunkpyramid" nogil:
     const Table* v3_table()
     const Table* v4_table()
     Outcome run(Job* jobs, int count) noexcept
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from *:
     """
@@ -282,3 +286,194 @@ def reduce(
         raise MemoryError
     if outcome == NOT_UNIT_STRIDE:
         raise ValueError("the last axis must have unit stride")
+
+
+cdef extern from "runs.hpp" namespace "chunkpyramid" nogil:
+    enum Kind:
+        UNSIGNED_LABELS
+        SIGNED_LABELS
+        FLOAT_LABELS
+    enum RunsOutcome:
+        RUNS_DONE
+        RUNS_NO_MEMORY
+        RUNS_TOO_MANY
+    struct RunsAxis:
+        Py_ssize_t size
+        Py_ssize_t factor
+        Py_ssize_t stride
+        Py_ssize_t rendered_stride
+    struct Runs:
+        const int64_t* offsets
+        const char* keys
+        const char* counts
+    struct KeptRuns:
+        char* memory
+        Py_ssize_t bytes
+        Py_ssize_t keys
+        Py_ssize_t counts
+        Py_ssize_t runs
+    struct RunsJob:
+        int axes
+        RunsAxis axis[64]
+        Kind kind
+        int itemsize
+        int count_itemsize
+        bint sparse
+        char background[8]
+        const char* values
+        Runs runs
+        char* rendered
+        bint keep
+        Py_ssize_t most_runs
+        KeptRuns kept
+    RunsOutcome run_runs "chunkpyramid::fold_runs"(RunsJob& job) noexcept
+
+
+class TooManyRuns(Exception):
+    """There are more runs than may be kept."""
+
+
+cdef class _Memory:
+    """Memory of the C library, for NumPy to make an array of."""
+
+    cdef void* memory
+    cdef Py_ssize_t nbytes
+
+    @staticmethod
+    cdef _Memory own(void* memory, Py_ssize_t nbytes):
+        cdef _Memory owner = _Memory.__new__(_Memory)
+        owner.memory = memory
+        owner.nbytes = nbytes
+        return owner
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        PyBuffer_FillInfo(view, self, self.memory, self.nbytes, False, flags)
+
+    def __dealloc__(self):
+        free(self.memory)
+
+
+def fold_runs(
+    values,
+    runs,
+    *,
+    str dtype not None,
+    tuple shape not None,
+    tuple factor not None,
+    int count_itemsize,
+    rendered=None,
+    bint keep=True,
+    most_runs=None,
+    bytes background not None,
+    bint sparse=False,
+):
+    """Fold dense `values`, or the `runs` of voxels in C order if `values` is None, by `factor`; without the GIL.
+
+    dtype: of `values` and `rendered`. runs: contiguous arrays of offsets (int64), keys and counts. Keys have the width
+    of the labels and their order, as unsigned integers; counts have 4 or 8 bytes. Returns memory that begins
+    with the folded offsets, where the keys and counts begin in it, in bytes, and how many there are; or None if they
+    are not to be kept. Raises TooManyRuns beyond `most_runs`.
+    """
+    cdef RunsJob job
+    cdef int axis
+    cdef int axes = len(shape)
+    cdef int code = DTYPE_CODES[dtype]
+    cdef Py_ssize_t voxels = 1
+    cdef Py_ssize_t folded = 1
+    cdef Py_ssize_t index
+    cdef _Buffer buffer
+    cdef _Buffer offsets
+    cdef RunsOutcome outcome
+    cdef int64_t last
+    if not 1 <= axes <= MAX_AXES or len(factor) != axes:
+        raise ValueError(f"1 to {MAX_AXES} axes and as many factors are needed, not {axes} and {len(factor)}")
+    if ITEMSIZES[code] > 8 or count_itemsize not in (4, 8):
+        raise TypeError(f"no kernel for runs of {dtype} with counts of {count_itemsize} bytes")
+    if (values is None) == (runs is None):
+        raise ValueError("either values or runs are needed")
+    if (rendered is None) and not keep:
+        raise ValueError("no output")
+    if len(background) != ITEMSIZES[code]:
+        raise ValueError("background: one voxel is needed")
+    job.axes = axes
+    job.kind = SIGNED_LABELS if dtype.startswith("int") else FLOAT_LABELS if dtype.startswith("f") else UNSIGNED_LABELS
+    job.itemsize = ITEMSIZES[code]
+    job.count_itemsize = count_itemsize
+    job.sparse = sparse
+    memcpy(job.background, <const char*>background, job.itemsize)
+    job.keep = keep
+    job.most_runs = PY_SSIZE_T_MAX if most_runs is None else max(0, min(most_runs, PY_SSIZE_T_MAX))
+    for axis in range(axes):
+        if shape[axis] < 1 or factor[axis] < 1:
+            raise ValueError("factors and sizes must be at least 1")
+        job.axis[axis].size = shape[axis]
+        job.axis[axis].factor = factor[axis]
+        job.axis[axis].stride = job.axis[axis].rendered_stride = 0
+        voxels *= job.axis[axis].size
+        folded *= (job.axis[axis].size - 1) // job.axis[axis].factor + 1
+
+    held = []
+    job.values = NULL
+    job.rendered = NULL
+    for array, writable in ((values, False), (rendered, True)):
+        if array is None:
+            continue
+        buffer = _Buffer(array, writable)
+        held.append(buffer)
+        if buffer.view.ndim != axes or buffer.view.itemsize != job.itemsize:
+            raise ValueError(f"an array of {axes} axes of {job.itemsize} bytes is needed")
+        for axis in range(axes):
+            if writable:
+                job.axis[axis].rendered_stride = buffer.view.strides[axis]
+                index = (job.axis[axis].size - 1) // job.axis[axis].factor + 1
+            else:
+                job.axis[axis].stride = buffer.view.strides[axis]
+                index = job.axis[axis].size
+            if buffer.view.shape[axis] != index:
+                raise ValueError(f"size {buffer.view.shape[axis]} on axis {axis} does not fit")
+        if writable:
+            job.rendered = <char*>buffer.view.buf
+        else:
+            job.values = <const char*>buffer.view.buf
+            if job.axis[axes - 1].size > 1 and job.axis[axes - 1].stride != job.itemsize:
+                raise ValueError("the last axis must have unit stride")
+    if runs is not None:
+        offsets = _vector(runs[0], 8, voxels + 1)
+        job.runs.offsets = <const int64_t*>offsets.view.buf
+        last = 0
+        for index in range(voxels + 1):
+            if job.runs.offsets[index] < last:
+                raise ValueError("offsets must not decrease, from 0 on")
+            last = job.runs.offsets[index]
+        if job.runs.offsets[0] != 0:
+            raise ValueError("offsets must begin with 0")
+        held.append(offsets)
+        buffer = _vector(runs[1], job.itemsize, last)
+        job.runs.keys = <const char*>buffer.view.buf
+        held.append(buffer)
+        buffer = _vector(runs[2], count_itemsize, last)
+        job.runs.counts = <const char*>buffer.view.buf
+        held.append(buffer)
+
+    with nogil:
+        outcome = run_runs(job)
+    if outcome == RUNS_NO_MEMORY:
+        raise MemoryError
+    if outcome == RUNS_TOO_MANY:
+        raise TooManyRuns
+    if not keep:
+        return None
+    memory = _Memory.own(job.kept.memory, job.kept.bytes)
+    return memory, job.kept.keys, job.kept.counts, job.kept.runs
+
+
+cdef _Buffer _vector(array, Py_ssize_t itemsize, Py_ssize_t size):
+    cdef _Buffer buffer = _Buffer(array, False)
+    if (
+        buffer.view.ndim != 1
+        or buffer.view.itemsize != itemsize
+        or buffer.view.shape[0] != size
+        or (size > 1 and buffer.view.strides[0] != itemsize)
+    ):
+        raise ValueError(f"a contiguous vector of {size} elements of {itemsize} bytes is needed")
+    return buffer

@@ -32,6 +32,8 @@ def oracle_levels(
         if array.dtype.kind == "f":
             return float_means(array, factors, sparse, background)
         return integer_means(array, factors, sparse, background, rounding)
+    if method == "exact_mode":
+        return [from_footprints(array, f, lambda v: most_frequent(v, sparse, background)) for f in cumulative(factors)]
     levels = [array]
     for factor in factors:
         finer = levels[-1]
@@ -131,6 +133,17 @@ def majority(voxels: list[Any], factor: Factor, sparse: bool, background: Any) -
     if not distinct:
         return background
     return distinct[counts.index(max(counts))]
+
+
+def most_frequent(voxels: list[Any], sparse: bool, background: Any) -> Any:
+    """The smallest of the most frequent labels; all NaNs are one, larger than all numbers."""
+    counted = ["NaN" if v != v else v for v in voxels if not (sparse and is_background(v, background))]
+    if not counted:
+        return background
+    counts = {label: counted.count(label) for label in counted}
+    candidates = [label for label, count in counts.items() if count == max(counts.values())]
+    numbers = [label for label in candidates if label != "NaN"]
+    return min(numbers) if numbers else math.nan
 
 
 def majority_of_four(a: Any, b: Any, c: Any, d: Any, *, sparse: bool, background: Any) -> Any:

@@ -219,7 +219,7 @@ def test_the_source_is_not_modified() -> None:
     xr.testing.assert_identical(array, before)
 
 
-@pytest.mark.parametrize("method", ["mean", "mode", "min", "max", "stride"])
+@pytest.mark.parametrize("method", ["mean", "mode", "exact_mode", "min", "max", "stride"])
 def test_every_method_is_lazy_and_the_same(method: str) -> None:
     values = np.random.default_rng(2).integers(0, 4, (7, 9)).astype(np.int16)
     array = xr.DataArray(da.from_array(values, chunks=(3, 4)), dims=("y", "x"), coords={"x": 2.0 * np.arange(9)})

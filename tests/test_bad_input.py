@@ -91,7 +91,7 @@ def test_bad_arguments_with_overwrite_lose_nothing(bad: dict[str, Any], tmp_path
 
 def test_messages_say_what_was_given_and_what_is_allowed() -> None:
     for options, parts in (
-        ({"method": "median"}, ("'median'", "auto", "mean", "mode", "min", "max", "stride")),
+        ({"method": "median"}, ("'median'", "auto", "mean", "mode", "exact_mode", "min", "max", "stride")),
         ({"factor": -3}, ("-3", "at least 1")),
         ({"axes": "yx"}, ("'yx'", "2", "3")),
         ({"chunks": 8, "shards": 12}, ("(12, 12, 12)", "(8, 8, 8)", "multiples")),

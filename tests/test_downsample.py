@@ -51,8 +51,10 @@ def test_downsample_is_the_definition(
 ) -> None:
     factor = data.draw(st.tuples(*[st.integers(1, 3)] * len(shape)))
     array = np.array(labels(shape, "uint16", 4, seed), order=order)
-    for method in ("mean", "mode", "min", "max", "stride"):
-        rules: dict[str, Any] = {"sparse": True, "background": 1} if sparse and method in ("mean", "mode") else {}
+    for method in ("mean", "mode", "exact_mode", "min", "max", "stride"):
+        rules: dict[str, Any] = (
+            {"sparse": True, "background": 1} if sparse and method in ("mean", "mode", "exact_mode") else {}
+        )
         actual = downsample(array, factor, method=method, num_levels=levels, **rules)
         assert_levels(actual, oracle_levels(array, [factor] * levels, method, **rules))
 
@@ -106,7 +108,7 @@ def test_auto_is_mode_for_labels_only() -> None:
 
 def test_factor_one_copies() -> None:
     array = labels((3, 4))
-    for method in ("mean", "mode", "min", "stride"):
+    for method in ("mean", "mode", "exact_mode", "min", "stride"):
         (level,) = downsample(array, 1, method=method)
         np.testing.assert_array_equal(level, array)
         assert not np.may_share_memory(level, array)

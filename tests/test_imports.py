@@ -14,16 +14,19 @@ import chunkpyramid
 PACKAGE = Path(chunkpyramid.__file__).parent
 
 FLOORS = (
-    {"errors", "grid", "methods", "reduce", "_version"},
+    {"errors", "exact_mode", "grid", "methods", "reduce", "reduction", "_version"},
     {"blocking", "coordinates", "downsample", "factors", "memory", "phantom", "plan", "report"},
     {"ome", "progress", "source", "store"},
-    {"block", "journal"},
+    {"block", "carry", "journal", "units"},
     {"execute", "verify"},
     {"accessor", "build", "cli", "demo", "prepare", "pyramid"},
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__"))
-PURE = ("blocking", "coordinates", "downsample", "errors", "factors", "grid", "memory", "methods", "plan", "report")
+PURE = (
+    *("blocking", "coordinates", "downsample", "errors", "exact_mode", "factors", "grid", "memory", "methods", "plan"),
+    *("reduction", "report"),
+)
 
 
 class WithoutTypes(ast.NodeTransformer):

@@ -28,7 +28,7 @@ Factor = tuple[int, ...]
 INTEGERS = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
 FLOATS = ("float16", "float32", "float64")
 NUMBERS = ("bool", *INTEGERS, *FLOATS)
-SPARSE_METHODS = ("mean", "mode")
+SPARSE_METHODS = ("mean", "mode", "exact_mode")
 
 
 @pytest.fixture(params=kernels.variants())
@@ -390,14 +390,14 @@ def test_auto_method() -> None:
 @pytest.mark.parametrize(
     ("name", "dtype", "rules", "said"),
     [
-        ("median", "uint8", {}, "mean, mode, min, max, stride"),
-        ("auto", "uint8", {}, "mean, mode, min, max, stride"),
+        ("median", "uint8", {}, "mean, mode, exact_mode, min, max, stride"),
+        ("auto", "uint8", {}, "mean, mode, exact_mode, min, max, stride"),
         ("mean", "complex64", {}, "float64"),
         ("mean", "datetime64[s]", {}, "min, max, stride"),
         ("stride", "O", {}, "without objects"),
         ("mode", "nonsense", {}, "nonsense"),
         ("mean", "uint8", {"rounding": "up"}, "'nearest', 'truncate'"),
-        ("max", "uint8", {"sparse": True}, "mean, mode"),
+        ("max", "uint8", {"sparse": True}, "mean, mode, exact_mode"),
         ("mean", "uint8", {"background": -1}, "uint8"),
         ("mean", "uint8", {"background": 0.5}, "uint8"),
         ("mode", "int64", {"background": math.nan}, "int64"),

@@ -48,7 +48,7 @@ def requests(draw: st.DrawFn, *, roomy: bool = False) -> Request:
     return Request(
         levels=make_levels(per_axis(1, 40), factors, chunks, shards, [str(n) for n in range(len(factors) + 1)]),
         reduction=resolve_method(
-            draw(st.sampled_from(["mean", "mode", "max"])), draw(st.sampled_from(["u1", "u8", "f4"]))
+            draw(st.sampled_from(["mean", "mode", "exact_mode", "max"])), draw(st.sampled_from(["u1", "u8", "f4"]))
         ),
         read_chunks=draw(st.none() | st.just(chunks) | st.tuples(*[st.integers(1, 9)] * ndim))
         if writes_level_0

@@ -88,7 +88,9 @@ def relative_contents(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("how", "fraction"), [("exit", 0.0), ("kill", 0.4), ("exit", 0.95), ("exit", 1.0)])
-@pytest.mark.parametrize("options", [{}, {"shards": 16}, {"method": "mode", "zarr_format": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"shards": 16}, {"method": "mode", "zarr_format": 2}, {"method": "exact_mode"}], ids=str
+)
 def test_a_killed_build_ends_byte_for_byte_as_one_that_was_not(
     tmp_path: Path, source: Path, how: str, fraction: float, options: dict[str, Any]
 ) -> None:

@@ -1,0 +1,200 @@
+"""The exact state that a stage leaves to the next one: in arrays of the level's shape, or ragged, in cells."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import zarr
+
+from chunkpyramid.grid import Box, Shape, axis_footprint, tile
+from chunkpyramid.methods import Reduction, State
+from chunkpyramid.plan import Level
+from chunkpyramid.reduce import Footprints
+from chunkpyramid.reduction import Part
+from chunkpyramid.store import create_level, default_compressors, level_array, read_box, write_box
+from chunkpyramid.units import WriteUnits
+
+__all__ = ["Carry", "CarryArrays", "CarryCells", "CarryWriter"]
+
+# Codecs take less than 2 GiB at a time.
+LONGEST_CHUNK = 2**26
+
+
+class CarryWriter(Protocol):
+    """Takes the states of pieces, and writes them as soon as there is enough of them."""
+
+    @property
+    def unfinished(self) -> int:
+        """How many write units have been begun and not finished."""
+
+    def put(self, box: Box, state: State) -> None:
+        """Take the state of the voxels of a box of the level."""
+
+
+class Carry(Protocol):
+    """The carry of a level, which another process can read and write too."""
+
+    def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
+        """Return the state of a box, which is a piece of shape ``piece`` or what an edge leaves of one."""
+
+    def writer(self, reduction: Reduction, direct: bool, headroom: float) -> CarryWriter:
+        """Return a writer; with ``direct`` every box that it gets is a whole number of write units."""
+
+
+@dataclass(frozen=True)
+class CarryArrays:
+    """A carry in arrays of the shape of the level. ``extent`` is the shape of level 0."""
+
+    level: Level
+    extent: Shape
+    arrays: Mapping[str, zarr.Array[Any]]
+
+    def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
+        fields = {name: read_box(array, box) for name, array in self.arrays.items()}
+        return reduction.from_carry(fields, footprints_of(box, self.level, self.extent))
+
+    def writer(self, reduction: Reduction, direct: bool, headroom: float) -> CarryWriter:
+        return ArraysWriter(self, reduction, direct)
+
+
+class ArraysWriter:
+    """Writes the chunks of carry arrays."""
+
+    def __init__(self, carry: CarryArrays, reduction: Reduction, direct: bool):
+        self.reduction = reduction
+        self.footprint = carry.level.footprint
+        self.units = {name: WriteUnits(array, carry.level.chunks, direct) for name, array in carry.arrays.items()}
+
+    @property
+    def unfinished(self) -> int:
+        return sum(len(units.open) for units in self.units.values())
+
+    def put(self, box: Box, state: State) -> None:
+        for name, field in self.reduction.to_carry(state, self.footprint).items():
+            self.units[name].put(box, field)
+
+
+@dataclass(frozen=True)
+class CarryCells:
+    """A ragged carry: for each cell of shape ``chunks``, arrays that are as long as the voxels want them.
+
+    Their length is in the metadata, so it is known before memory is taken for them. ``extent`` is the shape of
+    level 0.
+    """
+
+    level: Level
+    extent: Shape
+    chunks: Shape
+    group: zarr.Group
+
+    def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
+        room = headroom * reduction.carry_itemsize(self.level.footprint)
+        most = room * math.prod(min(p, n) for p, n in zip(piece, self.level.shape, strict=True))
+        parts: list[Part] = []
+        for cell in self.cells(box):
+            arrays = {
+                name: level_array(self.group, self.path(cell, name))
+                for name in reduction.carry_dtypes(self.level.footprint)
+            }
+            check_size(sum(array.nbytes for array in arrays.values()), room * self.cell_size, cell)
+            fields = {name: read_box(array, Box((0,) * array.ndim, array.shape)) for name, array in arrays.items()}
+            state = reduction.from_carry(fields, footprints_of(cell, self.level, self.extent))
+            if cell == box:
+                return state
+            part = cell.intersect(box)
+            parts.append(Part(part.relative_to(box.start).slices, self.crop(reduction, state, cell, part), whole(part)))
+            check_size(sum(part.state.nbytes for part in parts), most, box)
+        return reduction.assemble(box.shape, footprints_of(box, self.level, self.extent), parts)
+
+    def writer(self, reduction: Reduction, direct: bool, headroom: float) -> CarryWriter:
+        return CellsWriter(self, reduction, headroom)
+
+    def cells(self, box: Box) -> Iterator[Box]:
+        """Yield the cells that meet a box, clipped at the edge of the level."""
+        return (cell.clip(self.level.shape) for cell in tile(box, self.chunks))
+
+    @property
+    def cell_size(self) -> int:
+        """Voxels of the largest cell."""
+        return math.prod(min(c, n) for c, n in zip(self.chunks, self.level.shape, strict=True))
+
+    def path(self, cell: Box, name: str) -> str:
+        index = (a // c for a, c in zip(cell.start, self.chunks, strict=True))
+        return f"{name}.{'.'.join(map(str, index))}"
+
+    def crop(self, reduction: Reduction, state: State, box: Box, part: Box) -> State:
+        """Return the state of a part of a box: a copy, but where it is all of it."""
+        if box == part:
+            return state
+        footprints = footprints_of(part, self.level, self.extent)
+        parts = [Part(whole(part), state, part.relative_to(box.start).slices)]
+        return reduction.assemble(part.shape, footprints, parts)
+
+
+class CellsWriter:
+    """Writes the cells of a ragged carry."""
+
+    def __init__(self, carry: CarryCells, reduction: Reduction, headroom: float):
+        self.carry = carry
+        self.reduction = reduction
+        self.most = headroom * reduction.carry_itemsize(carry.level.footprint) * carry.cell_size
+        self.open: dict[Shape, list[tuple[Box, State]]] = {}
+
+    @property
+    def unfinished(self) -> int:
+        return len(self.open)
+
+    def put(self, box: Box, state: State) -> None:
+        for cell in self.carry.cells(box):
+            part = cell.intersect(box)
+            parts = self.open.setdefault(cell.start, [])
+            parts.append((part, self.carry.crop(self.reduction, state, box, part)))
+            check_size(sum(state.nbytes for _, state in parts), self.most, cell)
+            if sum(part.size for part, _ in parts) == cell.size:
+                self.write(cell, self.open.pop(cell.start))
+
+    def write(self, cell: Box, parts: list[tuple[Box, State]]) -> None:
+        carry = self.carry
+        state = parts[0][1]
+        if len(parts) > 1:
+            state = self.reduction.assemble(
+                cell.shape,
+                footprints_of(cell, carry.level, carry.extent),
+                [Part(part.relative_to(cell.start).slices, state, whole(part)) for part, state in parts],
+            )
+        for name, field in self.reduction.to_carry(state, carry.level.footprint).items():
+            array = create_level(
+                carry.group,
+                carry.path(cell, name),
+                field.shape,
+                field.dtype,
+                chunks=tuple(min(max(1, n), LONGEST_CHUNK) for n in field.shape),
+                compressors=default_compressors(field.dtype, carry.group.metadata.zarr_format, labels=False),
+                # what an interrupted try left may have another length
+                overwrite=True,
+            )
+            if field.size:
+                write_box(array, Box((0,) * field.ndim, field.shape), field)
+
+
+def footprints_of(box: Box, level: Level, extent: Shape) -> Footprints:
+    """Return the footprints of a box of a level, where level 0 has the shape ``extent``."""
+    return tuple(
+        axis_footprint(a, b, f, n) for a, b, f, n in zip(box.start, box.stop, level.cumulative, extent, strict=True)
+    )
+
+
+def whole(box: Box) -> tuple[slice, ...]:
+    return box.relative_to(box.start).slices
+
+
+def check_size(nbytes: int, most: float, box: Box) -> None:
+    """Raise `MemoryError` for a state that is larger than planned."""
+    if nbytes > most:
+        raise MemoryError(
+            f"the exact state of the voxels from {box.start} to {box.stop} takes {nbytes} bytes, but only {most:.0f} "
+            "were planned, because few voxels have so many labels under them: raise memory_limit"
+        )
