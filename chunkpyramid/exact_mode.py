@@ -152,10 +152,12 @@ class ExactMode(Reduction):
             values, order = None, state.order
             runs = state.offsets, state.values, state.counts.astype(counts, copy=False)
         else:
-            found = memory_order(state.values)
-            values, order = (np.ascontiguousarray(state.values), "C") if found is None else (state.values, found)
+            order = self._order(state)
+            readable = memory_order(state.values) is not None and state.values.flags.aligned
+            values = state.values if readable else state.values.copy(order=order)
             runs = None
-        rendered = out if out is None or out.dtype.isnative else np.empty(shape, self.dtype, order=order)
+        writable = out is None or (out.dtype.isnative and out.flags.aligned)
+        rendered = out if writable else np.empty(shape, self.dtype, order=order)
         # axes of one voxel would make rows of one voxel
         axes = [axis for axis, size in enumerate(state.shape) if size > 1] or [0]
         if order == "F":

@@ -4,16 +4,29 @@
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
-#include <utility>
 #include <vector>
+
+#define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
+#define UNROLLED _Pragma("GCC unroll 8")
+#define INDEPENDENT _Pragma("GCC ivdep")
 
 namespace chunkpyramid {
 
 namespace {
 
-// Of one footprint, this many labels are counted one after the other. Those beyond are sorted, so that no footprint
-// takes quadratic time; nearly all footprints of real segmentations have fewer.
-constexpr int COUNTED_LABELS = 4;
+// Of one footprint, this many labels are found one after the other. Those beyond are sorted, so that no footprint takes
+// quadratic time; nearly all footprints of real segmentations have fewer.
+constexpr Index SOUGHT_LABELS = 8;
+
+// Runs are merged in blocks of this length, which are unrolled, with runs of no voxels at the end.
+constexpr Index BLOCK = 8;
+
+// So many output rows are made of input rows that are read at a time.
+constexpr Index STRIP = 8;
+
+// Hardly ever are there more runs than this in a row of children.
+constexpr Index FEW = 4;
 
 template <class Key>
 struct Bits {
@@ -48,6 +61,8 @@ Key from_key(Key key) {
     return key;
 }
 
+struct TooManyRuns {};
+
 template <class Key, class Count>
 struct Run {
     Key key;
@@ -58,6 +73,35 @@ template <class Key, class Count>
 bool before(const Run<Key, Count>& a, const Run<Key, Count>& b) {
     return a.key < b.key;
 }
+
+// Takes the runs of one voxel after the other, the smallest label first. Kept in registers while a row is made: what is
+// written through pointers might be any member of the folder, as far as the compiler knows.
+template <class Key, class Count>
+struct Writer {
+    Key* keys;
+    Count* counts;
+    std::int64_t* offsets;  // where the runs of the next voxel end
+    Index length, capacity;
+    Key background;
+    bool sparse;
+    Key mode;  // of the voxel so far
+    Count most;
+
+    bool has_room(Index runs) const { return length + runs <= capacity; }
+
+    void begin_voxel() {
+        mode = background;
+        most = 0;
+    }
+
+    INLINE void add(Key key, Count count) {
+        if (sparse && key == background) return;
+        keys[length] = key;
+        counts[length++] = count;
+        mode = count > most ? key : mode;
+        most = std::max(most, count);
+    }
+};
 
 // Steps through the indices of a box, the last axis fastest, and sums up index times stride.
 struct Odometer {
@@ -84,8 +128,8 @@ public:
         columns_ = (last_.size - 1) / last_.factor + 1;
     }
 
-    RunsOutcome run() {
-        if (const RunsOutcome outcome = allocate(); outcome != RUNS_DONE) return outcome;
+    void run() {
+        allocate();
         const int outer = job_.axes - 1;
         Odometer rows;
         std::vector<Index> input_strides(outer), rendered_strides(outer);
@@ -100,38 +144,35 @@ public:
         rows.index.assign(outer, 0);
         do {
             children(rows.index, input_strides);
+            if (job_.values && outer > 0 && rows.index[outer - 1] % STRIP == 0) read_strip(rows.index[outer - 1]);
             char* rendered = job_.rendered ? job_.rendered + rows.position : nullptr;
-            if (!(job_.values ? dense_row(rendered) : runs_row(rendered))) return RUNS_TOO_MANY;
+            job_.values ? dense_row(rendered) : runs_row(rendered);
         } while (rows.next());
         job_.kept.runs = length_;
         // a little that is too much stays: the C library likes to hand out sizes again that it knows
         if (length_ < capacity_ - capacity_ / 4) grow(length_);
-        return RUNS_DONE;
     }
 
 private:
-    RunsOutcome allocate() {
-        Index voxels = 1, folded = 1, footprint = 1;
+    void allocate() {
+        Index voxels = 1, folded = 1;
         for (int i = 0; i < job_.axes; ++i) {
             const RunsAxis& axis = job_.axis[i];
             voxels *= axis.size;
             folded *= (axis.size - 1) / axis.factor + 1;
-            footprint *= std::min(axis.size, axis.factor);
         }
         runs_ = job_.values ? voxels : Index(job_.runs.offsets[voxels]);
-        // folding never makes more runs than there were
-        most_ = job_.keep ? std::min(runs_, job_.most_runs) : runs_;
         job_.kept.keys = job_.keep ? Index(folded + 1) * Index(sizeof(std::int64_t)) : 0;
-        grow(job_.keep ? folded + folded / 4 : std::min(footprint, runs_));
+        // folding never makes more runs than there were
+        grow(job_.keep ? std::min({folded + folded / 4, runs_, job_.most_runs}) + SOUGHT_LABELS : SOUGHT_LABELS);
         if (job_.keep) *offsets_ = 0;
-        if (job_.values) differences_.resize(last_.size);
-        return RUNS_DONE;
+        if (job_.values) differences_.resize(columns_);
     }
 
-    // Makes room for so many runs, or for as many as there may be. All is in one piece of memory: what is freed in
-    // several, the C library gives back to the system, and to get it anew, cleared, would take longer than all the rest.
+    // Makes room for so many runs. All is in one piece of memory: what is freed in several, the C library gives back to
+    // the system, and to get it anew, cleared, would take longer than all the rest.
     void grow(Index wanted) {
-        const Index capacity = std::max<Index>(1, std::min(wanted, most_));
+        const Index capacity = std::max<Index>(1, wanted);
         KeptRuns& kept = job_.kept;
         const Index align = Index(sizeof(Count));
         const Index counts = kept.keys + (capacity * Index(sizeof(Key)) + align - 1) / align * align;
@@ -148,6 +189,22 @@ private:
         offsets_ = reinterpret_cast<std::int64_t*>(moved);
         keys_ = reinterpret_cast<Key*>(moved + kept.keys);
         counts_ = reinterpret_cast<Count*>(moved + counts);
+    }
+
+    // Reads the input rows under some output rows in the order of memory, which hardware prefetchers follow: they do not
+    // when the rows are read side by side.
+    void read_strip(Index begin) const {
+        const RunsAxis& line = job_.axis[job_.axes - 2];
+        const Index neighbours = child_.sizes.back();
+        const Index lines = std::min(STRIP * line.factor, line.size - begin * line.factor);
+        constexpr Index cache_line = 64;
+        for (std::size_t r = 0; r < rows_.size(); r += std::size_t(neighbours)) {
+            for (Index y = 0; y < lines; ++y) {
+                const volatile char* at = job_.values + rows_[r] + y * line.stride;
+                const volatile char* const end = at + last_.size * Index(sizeof(Key));
+                for (; at < end; at += cache_line) static_cast<void>(*at);
+            }
+        }
     }
 
     // Where the input rows under an output row begin.
@@ -168,279 +225,299 @@ private:
         } while (child_.next());
     }
 
-    bool dense_row(char* rendered) {
-        compare_rows();
+    Writer<Key, Count> writer() const {
+        return {keys_, counts_, offsets_ + finished_ + 1, length_, capacity_, background_, job_.sparse, background_, 0};
+    }
+
+    void check_length() const {
+        if (job_.keep && length_ > job_.most_runs) throw TooManyRuns();
+    }
+
+    Writer<Key, Count> with_room(Writer<Key, Count> to, Index runs) {
+        length_ = to.length;
+        check_length();
+        const Index voxels = to.offsets - offsets_;
+        grow(std::max(length_ + runs, std::min(length_ + length_ / 2, job_.most_runs)));
+        to.keys = keys_;
+        to.counts = counts_;
+        to.offsets = offsets_ + voxels;
+        to.capacity = capacity_;
+        return to;
+    }
+
+    INLINE void end_voxel(Writer<Key, Count>& to, char* rendered) const {
+        if (rendered) store(rendered, to.mode);
+        if (job_.keep) {
+            *to.offsets++ = to.length;
+        } else {
+            to.length = 0;
+        }
+    }
+
+    void end_row(const Writer<Key, Count>& to) {
+        length_ = to.length;
+        finished_ += columns_;
+        check_length();
+    }
+
+    void dense_row(char* rendered) {
+        rows_.size() == 4 && last_.factor == 2 ? dense_row<4, 2>(rendered) : dense_row<0, 0>(rendered);
+    }
+
+    // Loops of known length are unrolled: nearly all levels are made by factors of 2.
+    template <int ROWS, int FACTOR>
+    void dense_row(char* rendered) {
+        compare_rows<ROWS, FACTOR>();
         const Key* const first = row(0);
         const Key* const differences = differences_.data();
-        const Index rows = Index(rows_.size());
-        // in registers: what is written through pointers might be any of these, as far as the compiler knows
-        const Index size = last_.size, factor = last_.factor, columns = columns_;
-        const Index rendered_stride = last_.rendered_stride;
-        const bool keep = job_.keep, sparse = job_.sparse;
-        const Key background = background_;
-        Key* keys = keys_;
-        Count* counts = counts_;
-        std::int64_t* offsets_of_row = offsets_ + finished_ + 1;
-        Index length = length_, capacity = capacity_;
-        const auto reload = [&] {
-            keys = keys_, counts = counts_, capacity = capacity_, offsets_of_row = offsets_ + finished_ + 1;
-        };
+        const Index rows = ROWS ? ROWS : Index(rows_.size());
+        const Index factor = FACTOR ? FACTOR : last_.factor;
+        const Index size = last_.size, columns = columns_, rendered_stride = last_.rendered_stride;
+        const bool in_blocks = job_.keep && !job_.sparse && rendered && rendered_stride == Index(sizeof(Key));
+        const Index last_block = in_blocks ? size / factor - BLOCK : -1;
+        Writer<Key, Count> to = writer();
         for (Index x = 0; x < columns; ++x) {
+            if (!to.has_room(SOUGHT_LABELS)) to = with_room(to, SOUGHT_LABELS);
+            // most often all footprints of a block have one label each
+            if (x <= last_block) {
+                Key difference = 0;
+                for (Index i = x; i < x + BLOCK; ++i) difference |= differences[i];
+                if (difference == 0) {
+                    Key* const modes = reinterpret_cast<Key*>(rendered) + x;
+                    add_block(to, first + x * factor, factor, Count(rows * factor), modes);
+                    x += BLOCK - 1;
+                    continue;
+                }
+            }
             const Index begin = x * factor;
             const Index end = std::min(begin + factor, size);
-            Key difference = 0;
-            for (Index j = begin; j < end; ++j) difference |= Key(differences[j] | (first[j] ^ first[begin]));
-            Key mode;
-            if (difference == 0) {
-                mode = to_key<kind>(first[begin]);
-                if (!(sparse && mode == background)) {
-                    if (length == capacity) {
-                        length_ = length;
-                        if (!make_room()) return false;
-                        reload();
-                    }
-                    keys[length] = mode;
-                    counts[length++] = Count(rows * (end - begin));
+            to.begin_voxel();
+            if (differences[x] == 0) {
+                to.add(to_key<kind>(first[begin]), Count(rows * (end - begin)));
+            } else {
+                const Index voxels = rows * (end - begin);
+                prepare(voxels);
+                Key* at = keys_met_.data();
+                for (Index r = 0; r < rows; ++r) {
+                    const Key* const values = row(r);
+                    for (Index j = begin; j < end; ++j) *at++ = to_key<kind>(values[j]);
                 }
-            } else {
-                length_ = voxel_ = length;
-                if (!emit_voxels(begin, end)) return false;
-                length = length_;
-                reload();
-                mode = most_frequent();
+                if (ROWS * FACTOR == BLOCK && voxels == BLOCK) {
+                    to = merge<true>(to, BLOCK);
+                } else {
+                    std::fill_n(counts_met_.begin(), voxels, Count(1));
+                    to = merge<false>(to, voxels);
+                }
             }
-            if (rendered) store(rendered + x * rendered_stride, mode);
-            if (keep) {
-                offsets_of_row[x] = length;
-            } else {
-                length = 0;
-            }
+            end_voxel(to, rendered ? rendered + x * rendered_stride : nullptr);
         }
-        length_ = length;
-        finished_ += columns;
-        return true;
+        end_row(to);
     }
 
-    // Which columns of the rows are not all equal: zero where they are.
+    // Which voxels have more than one label under them: zero for those with one.
+    template <int ROWS, int FACTOR>
     void compare_rows() {
-        const Index size = last_.size;
-        Key* const differences = differences_.data();
-        if (rows_.size() == 4) {
-            const Key *a = row(0), *b = row(1), *c = row(2), *d = row(3);
-            for (Index j = 0; j < size; ++j) differences[j] = Key((a[j] ^ b[j]) | (a[j] ^ c[j]) | (a[j] ^ d[j]));
-            return;
-        }
+        const Index rows = ROWS ? ROWS : Index(rows_.size());
+        const Index factor = FACTOR ? FACTOR : last_.factor;
+        const Index whole = last_.size / factor;
+        Key* const __restrict differences = differences_.data();
         const Key* const first = row(0);
-        std::fill(differences_.begin(), differences_.end(), Key(0));
-        for (std::size_t r = 1; r < rows_.size(); ++r) {
-            const Key* const other = row(r);
-            for (Index j = 0; j < size; ++j) differences[j] |= Key(first[j] ^ other[j]);
-        }
+        const Key* values[ROWS ? ROWS : 1];
+        for (int r = 0; r < ROWS; ++r) values[r] = row(r);
+        const auto differs = [&](Index x, Index count) INLINE_LAMBDA {
+            const Index begin = x * factor;
+            Key difference = 0;
+            UNROLLED for (Index r = 0; r < rows; ++r) {
+                const Key* const other = ROWS ? values[r] : row(r);
+                UNROLLED for (Index j = 0; j < count; ++j) difference |= Key(other[begin + j] ^ first[begin]);
+            }
+            return difference;
+        };
+        INDEPENDENT for (Index x = 0; x < whole; ++x) differences[x] = differs(x, factor);
+        if (whole < columns_) differences[whole] = differs(whole, last_.size - whole * factor);
     }
 
-    bool runs_row(char* rendered) {
+    // Voxels with one label each.
+    static INLINE void add_block(Writer<Key, Count>& to, const Key* first, Index factor, Count count, Key* modes) {
+        Key* const __restrict keys = to.keys + to.length;
+        Count* const __restrict counts = to.counts + to.length;
+        std::int64_t* const __restrict offsets = to.offsets;
+        INDEPENDENT for (Index i = 0; i < BLOCK; ++i) {
+            keys[i] = to_key<kind>(first[i * factor]);
+            modes[i] = from_key<kind>(keys[i]);
+            counts[i] = count;
+            offsets[i] = to.length + i + 1;
+        }
+        to.length += BLOCK;
+        to.offsets += BLOCK;
+    }
+
+    void runs_row(char* rendered) {
+        rows_.size() == 4 && last_.factor == 2 ? runs_row<4, 2>(rendered) : runs_row<0, 0>(rendered);
+    }
+
+    template <int ROWS, int FACTOR>
+    void runs_row(char* rendered) {
         const std::int64_t* const offsets = job_.runs.offsets;
         const Key* const keys = reinterpret_cast<const Key*>(job_.runs.keys);
         const Count* const counts = reinterpret_cast<const Count*>(job_.runs.counts);
-        const Index size = last_.size, factor = last_.factor, columns = columns_;
+        const Index factor = FACTOR ? FACTOR : last_.factor;
+        const Index size = last_.size, columns = columns_;
+        const Index rendered_stride = last_.rendered_stride;
+        const Index* const rows = rows_.data();
+        const Index* const end_of_rows = rows + (ROWS ? ROWS : rows_.size());
+        Writer<Key, Count> to = writer();
         for (Index x = 0; x < columns; ++x) {
             const Index begin = x * factor;
             const Index end = std::min(begin + factor, size);
-            const std::int64_t head = offsets[rows_[0] + begin];
-            const Key key = head < runs_ ? keys[head] : background_;
-            Key difference = 0;
-            Count total = 0;
-            Index children = 0;
-            for (const Index child : rows_) {
-                const std::int64_t from = offsets[child + begin], to = offsets[child + end];
-                for (std::int64_t i = from; i < to; ++i) {
-                    difference |= Key(keys[i] ^ key);
-                    total += counts[i];
-                }
-                children += to - from;
+            if (!to.has_room(SOUGHT_LABELS)) to = with_room(to, SOUGHT_LABELS);
+            to.begin_voxel();
+            // most often every child has but one label, and all the same
+            Index several = 0;
+            for (const Index* child = rows; child < end_of_rows; ++child) {
+                several |= offsets[*child + end] - offsets[*child + begin] - factor;
             }
-            voxel_ = length_;
-            if (difference != 0) {
-                Key* to_keys = reserve(voxels_, children);
-                Count* to_counts = reserve(totals_, children);
-                for (const Index child : rows_) {
-                    for (std::int64_t i = offsets[child + begin]; i < offsets[child + end]; ++i) {
-                        *to_keys++ = keys[i];
-                        *to_counts++ = counts[i];
+            if (several == 0) {
+                const Key key = keys[offsets[rows[0] + begin]];
+                Key difference = 0;
+                Count total = 0;
+                for (const Index* child = rows; child < end_of_rows; ++child) {
+                    const Index from = offsets[*child + begin];
+                    UNROLLED for (Index j = 0; j < factor; ++j) {
+                        difference |= Key(keys[from + j] ^ key);
+                        total += counts[from + j];
                     }
                 }
-                if (!emit<0, true>(children)) return false;
-            } else if (children > 0 && !emit_one(key, total)) {
-                return false;
-            }
-            if (rendered) store(rendered + x * last_.rendered_stride, most_frequent());
-            if (job_.keep) {
-                offsets_[++finished_] = length_;
-            } else {
-                length_ = 0;
-            }
-        }
-        return true;
-    }
-
-    bool emit_one(Key key, Count count) {
-        if (job_.sparse && key == background_) return true;
-        if (length_ == capacity_ && !make_room()) return false;
-        keys_[length_] = key;
-        counts_[length_++] = count;
-        return true;
-    }
-
-    bool make_room() {
-        if (length_ >= most_) return false;
-        grow(length_ + length_ / 2 + 1);
-        return true;
-    }
-
-    bool emit_voxels(Index begin, Index end) {
-        const Index voxels = Index(rows_.size()) * (end - begin);
-        Key* to = reserve(voxels_, voxels);
-        for (const Index position : rows_) {
-            const Key* const values = reinterpret_cast<const Key*>(job_.values + position);
-            for (Index j = begin; j < end; ++j) *to++ = to_key<kind>(values[j]);
-        }
-        // loops of known length are unrolled: nearly all levels are made by factors of 2
-        if (voxels == 8) return emit<8, false>(voxels);
-        return voxels == 4 ? emit<4, false>(voxels) : emit<0, false>(voxels);
-    }
-
-    // Adds up the counts (or else ones) of equal keys of `voxels_`.
-    template <int LENGTH, bool COUNTED>
-    bool emit(Index length) {
-        Index left = LENGTH ? LENGTH : length;
-        Key* const keys = voxels_.data();
-        Count* const counts = totals_.data();
-        const Key a = keys[0];
-        Key b = a;
-        for (Index i = 0; i < left; ++i) b = keys[i] != a ? keys[i] : b;
-        Index voxels_of_a = 0, voxels_of_b = 0;
-        Count total_of_a = 0, total_of_b = 0;
-        for (Index i = 0; i < left; ++i) {
-            voxels_of_a += keys[i] == a;
-            voxels_of_b += keys[i] == b;
-            if constexpr (COUNTED) {
-                total_of_a += keys[i] == a ? counts[i] : Count(0);
-                total_of_b += keys[i] == b ? counts[i] : Count(0);
-            }
-        }
-        if constexpr (!COUNTED) {
-            total_of_a = Count(voxels_of_a);
-            total_of_b = Count(voxels_of_b);
-        }
-        // at least two labels: uniform footprints do not come here, but for floats whose bits differ
-        if (!emit_one(std::min(a, b), a <= b ? total_of_a : total_of_b)) return false;
-        if (a == b) return true;
-        if (!emit_one(std::max(a, b), a <= b ? total_of_b : total_of_a)) return false;
-        if (voxels_of_a + voxels_of_b == left) return true;
-        left = take_out<COUNTED>(left, [a, b](Key key) { return key == a || key == b; }).left;
-        for (int label = 2; label < COUNTED_LABELS && left > 0; ++label) {
-            const Key key = keys[0];
-            const Taken taken = take_out<COUNTED>(left, [key](Key other) { return other == key; });
-            if (!emit_one(key, taken.total)) return false;
-            left = taken.left;
-        }
-        if (left > 0 && !emit_sorted<COUNTED>(left)) return false;
-        sort_emitted();
-        return true;
-    }
-
-    struct Taken {
-        Index left;
-        Count total;
-    };
-
-    template <bool COUNTED, class Predicate>
-    Taken take_out(Index length, Predicate is_taken) {
-        Key* const keys = voxels_.data();
-        Count* const counts = totals_.data();
-        Taken taken{0, 0};
-        for (Index i = 0; i < length; ++i) {
-            const Key key = keys[i];
-            const Count count = COUNTED ? counts[i] : Count(1);
-            keys[taken.left] = key;
-            if constexpr (COUNTED) counts[taken.left] = count;
-            taken.total += is_taken(key) ? count : Count(0);
-            taken.left += !is_taken(key);
-        }
-        return taken;
-    }
-
-    template <bool COUNTED>
-    bool emit_sorted(Index length) {
-        Key* const keys = voxels_.data();
-        if constexpr (!COUNTED) {
-            std::sort(keys, keys + length);
-        } else {
-            scratch_.clear();
-            for (Index i = 0; i < length; ++i) scratch_.push_back({keys[i], totals_[i]});
-            std::sort(scratch_.begin(), scratch_.end(), before<Key, Count>);
-            for (Index i = 0; i < length; ++i) {
-                keys[i] = scratch_[i].key;
-                totals_[i] = scratch_[i].count;
-            }
-        }
-        for (Index i = 0; i < length;) {
-            const Key key = keys[i];
-            Count total = 0;
-            for (; i < length && keys[i] == key; ++i) total += COUNTED ? totals_[i] : Count(1);
-            if (!emit_one(key, total)) return false;
-        }
-        return true;
-    }
-
-    // The runs of this voxel came in the order in which their labels were met.
-    void sort_emitted() {
-        const Index runs = length_ - voxel_;
-        if (runs <= 2 * COUNTED_LABELS) {
-            for (Index i = voxel_ + 1; i < length_; ++i) {
-                const Key key = keys_[i];
-                const Count count = counts_[i];
-                Index j = i;
-                for (; j > voxel_ && key < keys_[j - 1]; --j) {
-                    keys_[j] = keys_[j - 1];
-                    counts_[j] = counts_[j - 1];
+                if (difference == 0) {
+                    to.add(key, total);
+                    end_voxel(to, rendered ? rendered + x * rendered_stride : nullptr);
+                    continue;
                 }
-                keys_[j] = key;
-                counts_[j] = count;
             }
-            return;
+            const Index met = meet(begin, end);
+            if (met > 0) to = merge<false>(to, met);
+            end_voxel(to, rendered ? rendered + x * rendered_stride : nullptr);
         }
-        scratch_.clear();
-        for (Index i = voxel_; i < length_; ++i) scratch_.push_back({keys_[i], counts_[i]});
-        std::sort(scratch_.begin(), scratch_.end(), before<Key, Count>);
-        for (Index i = 0; i < runs; ++i) {
-            keys_[voxel_ + i] = scratch_[i].key;
-            counts_[voxel_ + i] = scratch_[i].count;
-        }
+        end_row(to);
     }
 
-    // Of this voxel. Keys are sorted, so the first of equal counts is the smallest label.
-    Key most_frequent() const {
-        Key mode = background_;
-        Count most = 0;
-        for (Index i = voxel_; i < length_; ++i) {
-            if (counts_[i] > most) {
-                most = counts_[i];
-                mode = keys_[i];
+    // Lays the runs of the children under a voxel side by side, and returns how many there are.
+    Index meet(Index begin, Index end) {
+        const std::int64_t* const offsets = job_.runs.offsets;
+        const Key* const keys = reinterpret_cast<const Key*>(job_.runs.keys);
+        const Count* const counts = reinterpret_cast<const Count*>(job_.runs.counts);
+        Index met = 0;
+        for (const Index child : rows_) {
+            const Index from = offsets[child + begin], length = offsets[child + end] - from;
+            prepare(met + length);
+            // to copy some too many is faster than a loop of unknown length
+            if (length <= FEW && from + FEW <= runs_) {
+                std::memcpy(&keys_met_[met], keys + from, FEW * sizeof(Key));
+                std::memcpy(&counts_met_[met], counts + from, FEW * sizeof(Count));
+            } else {
+                std::copy_n(keys + from, length, &keys_met_[met]);
+                std::copy_n(counts + from, length, &counts_met_[met]);
+            }
+            met += length;
+        }
+        return met;
+    }
+
+    // Room for so many runs that are met under a voxel, and for what is written beyond them.
+    void prepare(Index length) {
+        if (Index(keys_met_.size()) >= length + BLOCK) return;
+        keys_met_.resize(2 * length + BLOCK);
+        counts_met_.resize(2 * length + BLOCK);
+    }
+
+    // Adds up the counts of equal keys of those met, of which there are a block of single voxels, or any number.
+    template <bool ONE_BLOCK>
+    Writer<Key, Count> merge(Writer<Key, Count> to, Index length) {
+        Key* const keys = keys_met_.data();
+        Count* const counts = counts_met_.data();
+        if (ONE_BLOCK) length = BLOCK;
+        if (length % BLOCK) {
+            std::fill_n(keys + length, BLOCK, keys[0]);
+            std::fill_n(counts + length, BLOCK, Count(0));
+        }
+        Key low = keys[0], high = keys[0];
+        Count total = ONE_BLOCK ? BLOCK : 0;
+        for (Index i = 0; i < length; i += BLOCK) {
+            UNROLLED for (Index j = i; j < i + BLOCK; ++j) {
+                low = std::min(low, keys[j]);
+                high = std::max(high, keys[j]);
+                if (!ONE_BLOCK) total += counts[j];
             }
         }
-        return mode;
+        if (low == high) {
+            to.add(low, total);
+            return to;
+        }
+        const Count of_low = count<ONE_BLOCK>(low, length), of_high = count<ONE_BLOCK>(high, length);
+        to.add(low, of_low);
+        Count left = total - of_low - of_high;
+        Key key = low;
+        for (Index label = 2; left > 0; ++label) {
+            if (label == SOUGHT_LABELS) {
+                to = sort_between(to, key, high, length);
+                break;
+            }
+            key = next(key, high, length);
+            const Count of_key = count<ONE_BLOCK>(key, length);
+            to.add(key, of_key);
+            left -= of_key;
+        }
+        to.add(high, of_high);
+        return to;
+    }
+
+    template <bool ONE_BLOCK>
+    INLINE Count count(Key key, Index length) const {
+        const Key* const keys = keys_met_.data();
+        const Count* const counts = counts_met_.data();
+        Count total = 0;
+        for (Index i = 0; i < length; i += BLOCK) {
+            UNROLLED for (Index j = i; j < i + BLOCK; ++j) {
+                const Count is_equal = keys[j] == key;
+                total += ONE_BLOCK ? is_equal : counts[j] & Count(-is_equal);
+            }
+        }
+        return total;
+    }
+
+    // The smallest key above another one; there is one up to `high`.
+    Key next(Key above, Key high, Index length) const {
+        const Key* const keys = keys_met_.data();
+        for (Index i = 0; i < length; i += BLOCK) {
+            for (Index j = i; j < i + BLOCK; ++j) high = keys[j] > above ? std::min(high, keys[j]) : high;
+        }
+        return high;
+    }
+
+    Writer<Key, Count> sort_between(Writer<Key, Count> to, Key low, Key high, Index length) {
+        scratch_.clear();
+        for (Index i = 0; i < length; ++i) {
+            if (keys_met_[i] > low && keys_met_[i] < high) scratch_.push_back({keys_met_[i], counts_met_[i]});
+        }
+        std::sort(scratch_.begin(), scratch_.end(), before<Key, Count>);
+        std::size_t labels = 0;
+        for (std::size_t i = 1; i < scratch_.size(); ++i) {
+            if (scratch_[i].key == scratch_[labels].key) {
+                scratch_[labels].count += scratch_[i].count;
+            } else {
+                scratch_[++labels] = scratch_[i];
+            }
+        }
+        scratch_.resize(labels + 1);
+        // and for the highest
+        if (!to.has_room(Index(scratch_.size()) + 1)) to = with_room(to, Index(scratch_.size()) + 1);
+        for (const Run<Key, Count>& run : scratch_) to.add(run.key, run.count);
+        return to;
     }
 
     static void store(char* rendered, Key key) {
         const Key value = from_key<kind>(key);
         std::memcpy(rendered, &value, sizeof(Key));
-    }
-
-    template <class T>
-    static T* reserve(std::vector<T>& scratch, Index length) {
-        if (Index(scratch.size()) < length) scratch.resize(length);
-        return scratch.data();
     }
 
     const Key* row(std::size_t r) const { return reinterpret_cast<const Key*>(job_.values + rows_[r]); }
@@ -450,28 +527,26 @@ private:
     Key background_;
     Index columns_;
     Index runs_ = 0;  // of the input, at most
-    Index most_ = 0;  // runs that there may be
     Index capacity_ = 0;
     Index length_ = 0;    // runs so far
     Index finished_ = 0;  // voxels so far
-    Index voxel_ = 0;   // where those of the present voxel begin
     Key* keys_ = nullptr;
     Count* counts_ = nullptr;
     std::int64_t* offsets_ = nullptr;
     Odometer child_;
     std::vector<Index> rows_;
-    std::vector<Key> differences_, voxels_;
-    std::vector<Count> totals_;
+    std::vector<Key> differences_;
+    std::vector<Key> keys_met_;  // under the present voxel, with their counts
+    std::vector<Count> counts_met_;
     std::vector<Run<Key, Count>> scratch_;
 };
 
 template <Kind kind, class Key>
-RunsOutcome fold(RunsJob& job) {
-    if (job.count_itemsize == 4) return Folder<kind, Key, std::uint32_t>(job).run();
-    return Folder<kind, Key, std::uint64_t>(job).run();
+void fold(RunsJob& job) {
+    job.count_itemsize == 4 ? Folder<kind, Key, std::uint32_t>(job).run() : Folder<kind, Key, std::uint64_t>(job).run();
 }
 
-using Fold = RunsOutcome (*)(RunsJob&);
+using Fold = void (*)(RunsJob&);
 
 template <class Key>
 constexpr Fold FOLDS[] = {fold<UNSIGNED_LABELS, Key>, fold<SIGNED_LABELS, Key>, fold<FLOAT_LABELS, Key>};
@@ -489,9 +564,11 @@ Fold fold_of(const RunsJob& job) {
 
 RunsOutcome fold_runs(RunsJob& job) noexcept {
     job.kept = KeptRuns{};
-    RunsOutcome outcome;
+    RunsOutcome outcome = RUNS_DONE;
     try {
-        outcome = fold_of(job)(job);
+        fold_of(job)(job);
+    } catch (const TooManyRuns&) {
+        outcome = RUNS_TOO_MANY;
     } catch (const std::bad_alloc&) {
         outcome = RUNS_NO_MEMORY;
     } catch (const std::length_error&) {
