@@ -7,6 +7,7 @@
 #include <vector>
 
 #define INLINE inline __attribute__((always_inline))
+#define NEVER_INLINE __attribute__((noinline))
 #define INLINE_LAMBDA __attribute__((always_inline))
 #define UNROLLED _Pragma("GCC unroll 8")
 #define INDEPENDENT _Pragma("GCC ivdep")
@@ -88,6 +89,9 @@ struct Writer {
     Count most;
 
     bool has_room(Index runs) const { return length + runs <= capacity; }
+
+    // An assignment, but not to memory whose address a function was given: that would not be kept in registers.
+    INLINE void become(const Writer other) { *this = other; }
 
     void begin_voxel() {
         mode = background;
@@ -277,7 +281,7 @@ private:
         const Index last_block = in_blocks ? size / factor - BLOCK : -1;
         Writer<Key, Count> to = writer();
         for (Index x = 0; x < columns; ++x) {
-            if (!to.has_room(SOUGHT_LABELS)) to = with_room(to, SOUGHT_LABELS);
+            if (!to.has_room(SOUGHT_LABELS)) to.become(with_room(to, SOUGHT_LABELS));
             // most often all footprints of a block have one label each
             if (x <= last_block) {
                 Key difference = 0;
@@ -303,10 +307,10 @@ private:
                     for (Index j = begin; j < end; ++j) *at++ = to_key<kind>(values[j]);
                 }
                 if (ROWS * FACTOR == BLOCK && voxels == BLOCK) {
-                    to = merge<true>(to, BLOCK);
+                    merge<true>(to, BLOCK);
                 } else {
                     std::fill_n(counts_met_.begin(), voxels, Count(1));
-                    to = merge<false>(to, voxels);
+                    merge<false>(to, voxels);
                 }
             }
             end_voxel(to, rendered ? rendered + x * rendered_stride : nullptr);
@@ -370,7 +374,7 @@ private:
         for (Index x = 0; x < columns; ++x) {
             const Index begin = x * factor;
             const Index end = std::min(begin + factor, size);
-            if (!to.has_room(SOUGHT_LABELS)) to = with_room(to, SOUGHT_LABELS);
+            if (!to.has_room(SOUGHT_LABELS)) to.become(with_room(to, SOUGHT_LABELS));
             to.begin_voxel();
             // most often every child has but one label, and all the same
             Index several = 0;
@@ -395,7 +399,7 @@ private:
                 }
             }
             const Index met = meet(begin, end);
-            if (met > 0) to = merge<false>(to, met);
+            if (met > 0) merge<false>(to, met);
             end_voxel(to, rendered ? rendered + x * rendered_stride : nullptr);
         }
         end_row(to);
@@ -430,9 +434,10 @@ private:
         counts_met_.resize(2 * length + BLOCK);
     }
 
-    // Adds up the counts of equal keys of those met, of which there are a block of single voxels, or any number.
+    // Adds up the counts of equal keys of those met, of which there are a block of single voxels, or any number. Where
+    // there is more than one label there are mostly two.
     template <bool ONE_BLOCK>
-    Writer<Key, Count> merge(Writer<Key, Count> to, Index length) {
+    INLINE void merge(Writer<Key, Count>& to, Index length) {
         Key* const keys = keys_met_.data();
         Count* const counts = counts_met_.data();
         if (ONE_BLOCK) length = BLOCK;
@@ -451,23 +456,23 @@ private:
         }
         if (low == high) {
             to.add(low, total);
-            return to;
+            return;
         }
         const Count of_low = count<ONE_BLOCK>(low, length), of_high = count<ONE_BLOCK>(high, length);
         to.add(low, of_low);
-        Count left = total - of_low - of_high;
-        Key key = low;
+        if (of_low + of_high < total) to.become(merge_between<ONE_BLOCK>(to, low, high, total - of_low - of_high, length));
+        to.add(high, of_high);
+    }
+
+    template <bool ONE_BLOCK>
+    NEVER_INLINE Writer<Key, Count> merge_between(Writer<Key, Count> to, Key key, Key high, Count left, Index length) {
         for (Index label = 2; left > 0; ++label) {
-            if (label == SOUGHT_LABELS) {
-                to = sort_between(to, key, high, length);
-                break;
-            }
+            if (label == SOUGHT_LABELS) return sort_between(to, key, high, length);
             key = next(key, high, length);
             const Count of_key = count<ONE_BLOCK>(key, length);
             to.add(key, of_key);
             left -= of_key;
         }
-        to.add(high, of_high);
         return to;
     }
 
