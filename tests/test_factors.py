@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chunkpyramid.errors import ArgumentError
@@ -95,10 +95,11 @@ def test_isotropic_follows_its_rule(sizes: list[int], levels: int) -> None:
         scale = tuple(s * f for s, f in zip(scale, factor, strict=True))
 
 
+@example([1.0, 257.0, 1.5])  # two axes that take turns
 @given(st.lists(st.floats(1, 1000), min_size=2, max_size=3))
 def test_isotropic_ends_in_voxels_that_are_nearly_cubes(sizes: list[float]) -> None:
     scale = np.array(sizes)
-    for factor in resolve("isotropic", 14, shape=(64,) * len(sizes), scale=tuple(sizes)):
+    for factor in resolve("isotropic", 32, shape=(64,) * len(sizes), scale=tuple(sizes)):
         before = scale.max() / scale.min()
         scale = scale * factor
         assert scale.max() / scale.min() <= max(before, 2) * (1 + 1e-9)
