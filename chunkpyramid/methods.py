@@ -35,7 +35,7 @@ from .reduction import NUMBERS, Reduction, State, changes_nothing
 
 __all__ = ["METHODS", "Reduction", "State", "auto_method", "resolve_method"]
 
-# The kernel holds all votes of a row of footprints.
+# The kernel holds all votes of a footprint, and counts them in 32 bits.
 MOST_VOTES = 2**20
 
 ROUNDINGS = ("nearest", "truncate")
@@ -317,9 +317,10 @@ def resolve_method(
         raise ArgumentError(f"sparse must be True or False, but {sparse!r} was given")
     reduction = _REDUCTIONS[name]
     try:
-        native = np.dtype(dtype).newbyteorder("=")
+        given = np.dtype(dtype)
     except TypeError as error:
         raise ArgumentError(f"dtype: {dtype!r} is not a dtype") from error
+    native = given if given.isnative else given.newbyteorder("=")
     if not reduction.supports(native):
         alternatives = [other for other, kind in _REDUCTIONS.items() if kind.supports(native)]
         raise ArgumentError(

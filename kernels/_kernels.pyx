@@ -16,8 +16,6 @@ cdef extern from "kernels.hpp" namespace "chunkpyramid" nogil:
     ctypedef void (*Mean)(...)
     enum:
         MAX_AXES
-        METHODS
-        DTYPES
         VALUES
         COUNTS
         OUT_VALUES
@@ -64,7 +62,8 @@ cdef extern from *:
     """
     #if defined(__x86_64__) && defined(__GNUC__)
     static bool supports_v3() {
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi")
+            && __builtin_cpu_supports("bmi2");
     }
     static bool supports_v4() {
         return supports_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")

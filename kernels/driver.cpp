@@ -39,14 +39,15 @@ bool mergeable(const Job& job, const Axis& slow, const Axis& fast) {
     return true;
 }
 
-// Rewrites the job with as few and as long axes as possible.
-void simplify(Job& job) {
+// Rewrites the job with as few and as long axes as possible. `row`: the axis of the rows, which stays even if this box
+// has but one element of it, for no other axis has unit stride.
+void simplify(Job& job, int row) {
     std::int64_t scalar_weight = 1;
     int kept = 0;
     for (int i = 0; i < job.axes; ++i) {
         Axis axis = job.axis[i];
         if (axis.out_size == 1) axis.weight = axis.last_weight;
-        if (axis.size == 1 && (axis.factor == 1 || !job.replicate)) {
+        if (axis.size == 1 && i != row && (axis.factor == 1 || !job.replicate)) {
             scalar_weight *= axis.weight;
             continue;
         }
@@ -68,6 +69,13 @@ void simplify(Job& job) {
     }
     job.axis[0].weight = job.axis[0].last_weight = scalar_weight;
     job.axes = kept + added;
+}
+
+// The last axis of more than one element, before anything is cut.
+int row_axis(const Job& job) {
+    int row = job.axes - 1;
+    while (row > 0 && job.axis[row].size == 1) --row;
+    return row;
 }
 
 bool has_unit_stride(const Job& job) {
@@ -141,8 +149,8 @@ class Walk {
         counts_ = own_.counts.reserve(rows_ * tile_ * job.itemsize[OUT_COUNTS]);
         strip_ = {nullptr, nullptr, 0, 0, row_axis_.factor, 0, 0, 1, job.reversed,
                   is_two_by_two(job), job.background,
-                  own_.columns.reserve(std::max(tile_ * row_axis_.factor, columns_of(rows_)) * COLUMN_BYTES),
-                  own_.footprint.reserve(rows * row_axis_.factor * COUNTING_BYTES)};
+                  own_.columns.reserve(scratch_columns() * COLUMN_BYTES),
+                  own_.footprint.reserve(job.replicate ? rows * row_axis_.factor * COUNTING_BYTES : 0)};
     }
 
     void all_lines() {
@@ -175,6 +183,10 @@ class Walk {
         return row_axis_.factor == 1 && row_axis_.size <= MOST_CHANNELS && line_axis_.factor == 2 &&
                strip_.columns == row_axis_.size && strip_.repeats > 1 &&
                stride == row_axis_.size * job_.itemsize[VALUES];
+    }
+    Index scratch_columns() const {
+        const Index columns = std::min(tile_ * row_axis_.factor, row_axis_.size);
+        return row_axis_.size <= MOST_CHANNELS ? std::max(columns, columns_of(rows_)) : columns;
     }
     Index columns_of(Index rows) const { return ((rows - 1) * line_axis_.factor + 1) * row_axis_.size; }
 
@@ -271,7 +283,7 @@ class Walk {
         const Target counts = target_of_all(own_.all_counts, OUT_COUNTS);
         job_.fold(all, sums, counts);
         pick_wanted(sums, OUT_VALUES, to);
-        if (job_.sparse && to_counts.data) pick_wanted(counts, OUT_COUNTS, to_counts);
+        if (job_.sparse && !line_[COUNTS]) pick_wanted(counts, OUT_COUNTS, to_counts);
     }
 
     Source source(int role, Index y, Index x) const {
@@ -421,7 +433,7 @@ class Chain {
             }
             values = job.data[OUT_VALUES];
             counts = job.data[OUT_COUNTS];
-            simplify(job);
+            simplify(job, row_axis(whole_job));
             if (!has_unit_stride(job)) return NOT_UNIT_STRIDE;
             Walk(job, workspace_).all_lines();
         }

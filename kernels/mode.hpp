@@ -120,7 +120,8 @@ template <class T> struct Counter {
     inline __attribute__((always_inline)) Index slot(T value) const {
         using Bits = typename Traits<T>::Bits;
         const Bits bits = same(value, T{}) ? Bits(0) : reinterpret<Bits>(value);  // -0.0 is 0.0
-        return Index(std::uint64_t(bits) * 0x9e3779b97f4a7c15u >> shift);
+        const std::uint64_t mixed = std::uint64_t(bits) ^ std::uint64_t(bits) >> 32;
+        return Index(mixed * 0x9e3779b97f4a7c15u >> shift);
     }
 
     inline __attribute__((always_inline)) Position position(T value) {
