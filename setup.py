@@ -14,7 +14,7 @@ from setuptools.command.build_ext import build_ext
 
 KERNELS = "kernels"
 SOURCES = ["_kernels.pyx", "driver.cpp", "runs.cpp", "variant_baseline.cpp", "variant_v3.cpp", "variant_v4.cpp"]
-HEADERS = ["kernels.hpp", "reduce.hpp", "mode.hpp", "render.hpp", "runs.hpp", "variant.hpp"]
+HEADERS = ["kernels", "variant", "elements", "rows", "sum", "extreme", "mode", "render", "runs"]
 
 # Contracted multiplications and additions would round floats differently from one machine to the next. That nobody
 # catches floating-point exceptions changes no value, and lets loops with a choice in them be vectorised.
@@ -29,7 +29,7 @@ if SANITIZED:
 kernels = Extension(
     "_chunkpyramid_kernels",
     [f"{KERNELS}/{name}" for name in SOURCES],
-    depends=[f"{KERNELS}/{name}" for name in HEADERS],
+    depends=[f"{KERNELS}/{name}.hpp" for name in HEADERS],
     include_dirs=[KERNELS],
     extra_compile_args=OPTIONS,
     extra_link_args=SANITIZERS,

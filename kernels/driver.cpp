@@ -23,8 +23,8 @@ constexpr Index LONGEST_TILE = 1 << 14;
 // So few elements in a row are channels beside each other, as in colour images.
 constexpr Index MOST_CHANNELS = 16;
 
-// Several levels are made of boxes of about this size, so that sums are still in the second-level cache when the next
-// level reads them.
+// Several levels are made of boxes of about this size, so that sums are still in a cache when the next level reads them.
+// Smaller boxes would stay in the second level, but to begin with a new stretch of memory so often takes longer.
 constexpr Index BOX_BYTES = 1 << 22;
 
 bool is_input(int role) { return role == VALUES || role == COUNTS; }

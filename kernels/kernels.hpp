@@ -1,4 +1,4 @@
-// What the row functions (reduce.hpp), the driver (driver.cpp) and the Cython module share.
+// What the row functions (variant.hpp), the driver (driver.cpp) and the Cython module share.
 #pragma once
 
 #include <cstddef>

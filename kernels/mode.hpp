@@ -1,4 +1,4 @@
-// Row functions of the mode: a majority of each footprint. Included by reduce.hpp's users, in the same way.
+// Row functions of the mode: a majority of each footprint.
 
 namespace chunkpyramid {
 namespace VARIANT {

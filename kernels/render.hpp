@@ -1,4 +1,4 @@
-// Row functions that round sums to means. Included like reduce.hpp, after it.
+// Row functions that round sums to means, or add and round in one pass.
 
 namespace chunkpyramid {
 namespace VARIANT {

@@ -1,5 +1,9 @@
 // The table of one instruction set. VARIANT names the namespace of this compilation.
-#include "reduce.hpp"
+// Each header builds on those before it.
+#include "elements.hpp"
+#include "rows.hpp"
+#include "sum.hpp"
+#include "extreme.hpp"
 #include "mode.hpp"
 #include "render.hpp"
 
