@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import ArgumentError
 from .grid import AxisFootprint, Box, Shape, ceil_shape, tile
-from .reduce import Array, Factor, Footprints, Order, coarser_footprints, largest_footprint, memory_order
+from .reduce import Array, Factor, Footprints, Order, check_out, coarser_footprints, largest_footprint, memory_order
 from .reduction import Part, Reduction, State
 
 __all__ = ["RUNS_PER_VOXEL", "ExactMode", "Runs"]
@@ -134,11 +134,7 @@ class ExactMode(Reduction):
     def _target(self, shape: Shape, order: Order, out: Array | None) -> Array:
         if out is None:
             return np.empty(shape, self.dtype, order=order)
-        if out.shape != shape or out.dtype != self.dtype or not out.flags.writeable:
-            raise ArgumentError(
-                f"out: a writable array of shape {shape} and dtype {self.dtype} is needed, "
-                f"not one of shape {out.shape} and dtype {out.dtype}"
-            )
+        check_out(out, shape, self.dtype)
         return out
 
     def _fold(self, state: State, factor: Factor, *, keep_state: bool, out: Array | None) -> Runs | None:

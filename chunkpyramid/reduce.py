@@ -27,6 +27,7 @@ __all__ = [
     "Order",
     "Reduced",
     "Step",
+    "check_out",
     "checked_background",
     "coarser_footprints",
     "largest_footprint",
@@ -196,14 +197,20 @@ def reduce_levels(
     return [_delivered(result, step) for result, step in zip(results, steps, strict=True)]
 
 
-def _target(step: Step, shape: tuple[int, ...], order: Order) -> Array:
-    """The array for the result of a step: `step.out` if the kernels can write it, else a new one."""
-    out, dtype = step.out, step.sum_dtype if step.rendered_dtype is None else step.rendered_dtype
-    if out is not None and (out.shape != shape or out.dtype != dtype or not out.flags.writeable):
+def check_out(out: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise `ArgumentError` unless a result of this shape and dtype can be written to `out`."""
+    if out.shape != shape or out.dtype != dtype or not out.flags.writeable:
         raise ArgumentError(
             f"out: a writable array of shape {shape} and dtype {dtype} is needed, "
             f"not one of shape {out.shape} and dtype {out.dtype}"
         )
+
+
+def _target(step: Step, shape: tuple[int, ...], order: Order) -> Array:
+    """The array for the result of a step: `step.out` if the kernels can write it, else a new one."""
+    out, dtype = step.out, step.sum_dtype if step.rendered_dtype is None else step.rendered_dtype
+    if out is not None:
+        check_out(out, shape, dtype)
     if out is None or not _has_unit_stride(out, order) or not out.dtype.isnative:
         return np.empty(shape, dtype, order=order)
     return out

@@ -10,10 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from oracles import coarser_shape, cumulative
-
-Array = np.ndarray[Any, Any]
-Factor = tuple[int, ...]
+from oracles import Array, Factor, coarser_shape, cumulative
 
 
 def fast_levels(
