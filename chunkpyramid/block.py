@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from chunkpyramid.grid import Box, Shape, multiply, nested_order
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.store import is_in_memory, read_box
-from chunkpyramid.units import WriteUnits
+from chunkpyramid.units import WriteUnits, writer_for
 
 __all__ = ["BlockTask", "home_of"]
 
@@ -28,6 +29,28 @@ def home_of(array: zarr.Array[Any]) -> tuple[int, int]:
     return os.getpid(), id(array)
 
 
+# So many voxels at a time are looked at: hardly any piece that is not blank begins with as many zeros.
+GLANCE = 2**16
+
+
+def is_blank(values: npt.NDArray[Any]) -> bool:
+    """Whether all bits of all voxels are zero; -0.0 is not blank."""
+    if values.dtype.kind not in "biufmM":
+        return False
+    bits = values.view(f"u{values.dtype.itemsize}")
+    step = max(1, GLANCE * len(bits) // bits.size)
+    return not any(bits[start : start + step].any() for start in range(0, len(bits), step))
+
+
+@contextmanager
+def failing(what: str) -> Iterator[None]:
+    """Say of every exception what could not be done."""
+    try:
+        yield
+    except Exception as error:  # stores and codecs raise what they like
+        raise BuildError(f"{what} failed with {type(error).__name__}: {error}") from error
+
+
 @dataclass(frozen=True)
 class BlockTask:
     """The task of one stage, called once per block; it can be sent to other processes.
@@ -35,7 +58,8 @@ class BlockTask:
     ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array; one that copies its
     chunks to level 0 where that output is copied), ``carry_in`` and ``carry_out`` the carry that it reads and writes,
     ``arrays`` the level arrays by level, ``flags`` the done flags. States whose size depends on the voxels may take
-    ``headroom`` times as much memory as planned.
+    ``headroom`` times as much memory as planned. With ``skips_blank`` pieces of zeros are neither computed nor written,
+    because zero is the fill value of all that they would be written to.
     """
 
     stage: Stage
@@ -48,6 +72,7 @@ class BlockTask:
     carry_out: Carry | None
     home: tuple[int, int]
     headroom: float
+    skips_blank: bool
 
     def __call__(
         self, *blocks: npt.NDArray[Any], block_id: Sequence[int], offset: Shape, done: npt.NDArray[np.bool_]
@@ -62,11 +87,12 @@ class BlockTask:
                 )
             try:
                 self.run(index, blocks[0] if blocks else None)
-            except (OSError, RuntimeError, ValueError, MemoryError) as error:
+            except Exception as error:  # stores and codecs raise what they like
                 made = self.stage.last_level
+                what = str(error) if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
                 raise BuildError(
                     f"block {index} of the stage that makes levels {self.stage.source_level} to {made} failed: "
-                    f"{type(error).__name__}: {error}; what is done so far is kept: run the same build again to resume"
+                    f"{what}; what is done so far is kept: run the same build again to resume"
                 ) from error
         return np.ones((1,) * len(index), dtype=np.uint8)
 
@@ -78,7 +104,7 @@ class BlockTask:
         block = Box(start, tuple(a + n for a, n in zip(start, stage.block, strict=True))).clip(extent)
         units = {
             o.level: WriteUnits(
-                self.arrays[o.level], self.levels[o.level].write_unit, is_direct(stage.piece, o.unit, extent)
+                self.arrays[o.level], writer_for(self.arrays[o.level]), is_direct(stage.piece, o.chunk, extent)
             )
             for o in stage.outputs
             if not o.is_carry and not o.copied
@@ -89,10 +115,10 @@ class BlockTask:
                 direct = is_direct(stage.piece, output.unit, extent)
                 carry = self.carry_out.writer(self.reduction, direct, self.headroom)
         reduction = self.reduction.within(int(stage.state_bytes * self.headroom))
-        for piece in nested_order(block, stage.piece, [o.unit for o in stage.outputs]):
+        for piece in nested_order(block, stage.piece, stage.units):
             part = values if values is None else values[piece.relative_to(start).slices]
             self._fold(piece, part, reduction, units, carry)
-        unfinished = sum(len(u.open) for u in units.values()) + (0 if carry is None else carry.unfinished)
+        unfinished = sum(u.unfinished for u in units.values()) + (0 if carry is None else carry.unfinished)
         if unfinished:
             raise BuildError(f"there are {unfinished} write units that no piece completed: this is a bug")
         self.flags[index] = 1
@@ -108,22 +134,32 @@ class BlockTask:
         stage = self.stage
         state: Any
         if self.carry_in is not None:
-            state = self.carry_in.read(reduction, piece, stage.piece, self.headroom)
+            with failing(f"the carry from {piece.start} to {piece.stop} of level {stage.source_level}: reading"):
+                state = self.carry_in.read(reduction, piece, stage.piece, self.headroom)
         else:
             if values is None:
-                values = read_box(self._source(), piece)
+                with failing(f"the voxels from {piece.start} to {piece.stop} of level {stage.source_level}: reading"):
+                    values = read_box(self._source(), piece)
             values = values.astype(reduction.dtype, copy=False)
+            blank = self.skips_blank and is_blank(values)
             if stage.source_level in units:
-                units[stage.source_level].put(piece, values)
-            state = reduction.lift(values)
+                self._put(units, self.levels[stage.source_level], piece, None if blank else values)
+            state = None if blank else reduction.lift(values)
         levels = self.levels[stage.source_level + 1 : stage.last_level + 1]
-        state, rendered = reduction.steps(state, [level.factor for level in levels], keep_state=carry is not None)
+        rendered: Sequence[npt.NDArray[Any] | None] = [None] * len(levels)
+        if state is not None:
+            state, rendered = reduction.steps(state, [level.factor for level in levels], keep_state=carry is not None)
         box = piece
         for level, voxels in zip(levels, rendered, strict=True):
             box = box.fold(level.factor)
-            units[level.index].put(box, voxels)
+            self._put(units, level, box, voxels)
         if carry is not None:
-            carry.put(box, state)
+            with failing(f"the carry from {box.start} to {box.stop} of level {stage.last_level}: writing"):
+                carry.put(box, state)
+
+    def _put(self, units: Mapping[int, WriteUnits], level: Level, box: Box, voxels: npt.NDArray[Any] | None) -> None:
+        with failing(f"the voxels from {box.start} to {box.stop} of level {level.index}: writing"):
+            units[level.index].put(box, voxels)
 
     def _source(self) -> zarr.Array[Any]:
         if self.source is None:

@@ -372,6 +372,7 @@ def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage)
         carry_in=_carry(prepared, journal, stage.source_level) if stage.reads == "carry" else None,
         carry_out=next((_carry(prepared, journal, o.level, write=True) for o in stage.outputs if o.is_carry), None),
         home=home_of(flags),
+        skips_blank=prepared.reduction.keeps_blank and prepared.format.fills_with_zeros,
         headroom=headroom(stage.memory, stage.tasks, prepared.plan.threads, prepared.plan.memory_limit),
     )
 

@@ -9,13 +9,14 @@ from typing import Any, Protocol
 
 import zarr
 
+from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, axis_footprint, tile
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level
 from chunkpyramid.reduce import Footprints
 from chunkpyramid.reduction import Part
 from chunkpyramid.store import create_level, default_compressors, level_array, read_box, write_box
-from chunkpyramid.units import WriteUnits
+from chunkpyramid.units import WriteUnits, writer_for
 
 __all__ = ["Carry", "CarryArrays", "CarryCells", "CarryWriter"]
 
@@ -30,8 +31,8 @@ class CarryWriter(Protocol):
     def unfinished(self) -> int:
         """How many write units have been begun and not finished."""
 
-    def put(self, box: Box, state: State) -> None:
-        """Take the state of the voxels of a box of the level."""
+    def put(self, box: Box, state: State | None) -> None:
+        """Take the state of the voxels of a box of the level; None, where the reduction allows it, if it is zeros."""
 
 
 class Carry(Protocol):
@@ -66,13 +67,17 @@ class ArraysWriter:
     def __init__(self, carry: CarryArrays, reduction: Reduction, direct: bool):
         self.reduction = reduction
         self.footprint = carry.level.footprint
-        self.units = {name: WriteUnits(array, carry.level.chunks, direct) for name, array in carry.arrays.items()}
+        self.units = {name: WriteUnits(array, writer_for(array), direct) for name, array in carry.arrays.items()}
 
     @property
     def unfinished(self) -> int:
-        return sum(len(units.open) for units in self.units.values())
+        return sum(units.unfinished for units in self.units.values())
 
-    def put(self, box: Box, state: State) -> None:
+    def put(self, box: Box, state: State | None) -> None:
+        if state is None:
+            for units in self.units.values():
+                units.put(box, None)
+            return
         for name, field in self.reduction.to_carry(state, self.footprint).items():
             self.units[name].put(box, field)
 
@@ -147,7 +152,9 @@ class CellsWriter:
     def unfinished(self) -> int:
         return len(self.open)
 
-    def put(self, box: Box, state: State) -> None:
+    def put(self, box: Box, state: State | None) -> None:
+        if state is None:
+            raise BuildError("a ragged state is never left out: this is a bug")
         for cell in self.carry.cells(box):
             part = cell.intersect(box)
             parts = self.open.setdefault(cell.start, [])

@@ -71,6 +71,11 @@ class ExactMode(Reduction):
     carries = True
     is_ragged = True
 
+    @property
+    def keeps_blank(self) -> bool:
+        # zeros are labels that are counted
+        return False
+
     def within(self, nbytes: int) -> ExactMode:
         return replace(self, most_bytes=nbytes)
 

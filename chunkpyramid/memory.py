@@ -16,6 +16,7 @@ __all__ = [
     "TaskMemory",
     "available_memory",
     "headroom",
+    "most_encoded",
     "peak_memory",
     "process_peak",
 ]
@@ -65,6 +66,11 @@ def headroom(memory: TaskMemory, tasks: int, threads: int, memory_limit: int) ->
     """Return how many times as large as planned all states may be at once before a stage exceeds the limit."""
     room = memory_limit - process_peak(memory, tasks, threads)
     return 1 + max(0, room) / (min(threads, tasks) * memory.total)
+
+
+def most_encoded(nbytes: int) -> int:
+    """Return how many bytes a chunk takes at most when it is encoded: codecs add little to what does not compress."""
+    return nbytes + nbytes // 64 + 1024
 
 
 def _first_number(*paths: str) -> int | None:

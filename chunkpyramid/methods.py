@@ -126,6 +126,11 @@ class Mean(Reduction):
     can_be_sparse = True
     carries = True
 
+    @property
+    def keeps_blank(self) -> bool:
+        # zeros that are not the background are counted
+        return not self.sparse or bool(self.background == 0)
+
     def lift(self, piece: Array) -> State:
         values = self._checked(piece)
         return State(values, (AxisFootprint(1, 1),) * values.ndim)

@@ -29,6 +29,7 @@ from chunkpyramid.memory import (
     ENCODING_COPIES,
     RETAINED_COPIES,
     TaskMemory,
+    most_encoded,
     process_peak,
 )
 from chunkpyramid.methods import Reduction
@@ -70,10 +71,10 @@ class Level:
 class Request:
     """What the planner has to know of source, method and machine.
 
-    ``read_chunks`` is the chunk shape of a zarr source (its shard shape if it is sharded), or None for a source
-    whose blocks arrive as NumPy arrays; ``copies_level_0`` tells that chunks of the source are chunks of level 0 as
-    they are; ``threads`` is the number of tasks that one process may run at once, and
-    ``slots`` that of all processes together.
+    ``read_chunks`` is the chunk shape of a zarr source, or None for a source whose blocks arrive as NumPy arrays, and
+    ``read_shards`` its shard shape if it is sharded; ``copies_level_0`` tells that chunks of the source are chunks of
+    level 0 as they are; ``copies_to_write`` is how often the target's store copies what it is given; ``threads`` is the
+    number of tasks that one process may run at once, and ``slots`` that of all processes together.
     """
 
     levels: tuple[Level, ...]
@@ -81,7 +82,9 @@ class Request:
     read_chunks: Shape | None
     writes_level_0: bool
     memory_limit: int
+    read_shards: Shape | None = None
     copies_level_0: bool = False
+    copies_to_write: int = 0
     threads: int = 1
     slots: int = 1
 
@@ -90,14 +93,16 @@ class Request:
 class Output:
     """An array that a stage writes: a level, or the carry of its last level.
 
-    ``factor`` leads to it from the level that the stage reads, and ``unit`` is its write unit in voxels of that
-    level. A level 0 that is ``copied`` is written chunk by chunk as its source is read, without being encoded.
+    ``factor`` leads to it from the level that the stage reads; ``unit`` and ``chunk`` are its write unit and its chunk
+    in voxels of that level. A level 0 that is ``copied`` is written chunk by chunk as its source is read, without being
+    encoded.
     """
 
     level: int
     is_carry: bool
     factor: Shape
     unit: Shape
+    chunk: Shape
     itemsize: int
     copied: bool = False
 
@@ -121,6 +126,11 @@ class Stage:
     @property
     def tasks(self) -> int:
         return math.prod(self.grid)
+
+    @property
+    def units(self) -> list[Shape]:
+        """Shapes that pieces fill one after the other: the write units and chunks of all outputs."""
+        return walked_units(self.outputs)
 
     @property
     def state_bytes(self) -> int:
@@ -260,12 +270,15 @@ def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...
         candidates = _candidates(request, source_level, threads, slots)
         peaks = {stage: process_peak(stage.memory, stage.tasks, threads) for stage in candidates}
 
-        def order(stage: Stage) -> tuple[bool, bool, float, int]:
-            # a chunk read twice costs more than bytes where requests are slow, so one read comes before all else;
-            # of two equal costs the deeper stage wins: fewer stages
+        def order(stage: Stage) -> tuple[bool, bool, bool, float, int]:
+            # a chunk read twice costs more than bytes where requests are slow, so one read comes before all else, and
+            # a shard read by one request before one read chunk by chunk; of two equal costs the deeper stage wins:
+            # fewer stages
             level = request.levels[source_level]
             reads_again = stage.bytes_read > math.prod(level.shape) * _stored_itemsize(request, level)
-            return peaks[stage] > request.memory_limit, reads_again, _cost(request, stage, slots), -stage.last_level
+            in_parts = not _reads_whole_shards(request, source_level, stage.piece)
+            too_large = peaks[stage] > request.memory_limit
+            return too_large, reads_again, in_parts, _cost(request, stage, slots), -stage.last_level
 
         needed = []
         for stage in sorted(candidates, key=order):
@@ -284,12 +297,30 @@ def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...
 def _candidates(request: Request, source_level: int, threads: int, slots: int) -> list[Stage]:
     """Return the stages that could read this level: one for every depth and alignment of the pieces."""
     deepest = len(request.levels) - 1 - source_level
-    alignments = (True, False) if source_level > 0 or request.read_chunks is not None else (False,)
+    chunks, shards = _read_shapes(request, source_level)
+    # unaligned pieces follow the write units, for then at least no buffer is needed
+    alignments = [shape for shape in (shards, chunks) if shape is not None] + [None]
     return [
-        _candidate(request, source_level, depth, aligned, threads, slots)
+        _candidate(request, source_level, depth, alignment, threads, slots)
         for depth in range(min(1, deepest), deepest + 1)
-        for aligned in alignments
+        for alignment in alignments
     ]
+
+
+def _read_shapes(request: Request, source_level: int) -> tuple[Shape | None, Shape | None]:
+    """Return the chunks of what a stage reads, None for blocks that arrive in memory, and its shards if it has any."""
+    level = request.levels[source_level]
+    if source_level == 0:
+        return request.read_chunks, request.read_shards
+    if request.reduction.carries:
+        return carry_chunks(request.reduction, level), None
+    return level.chunks, level.shards
+
+
+def _reads_whole_shards(request: Request, source_level: int, piece: Shape) -> bool:
+    """Whether each piece takes a shard of what is read as a whole, or there are no shards."""
+    _, shards = _read_shapes(request, source_level)
+    return shards is None or is_direct(piece, shards, request.levels[source_level].shape)
 
 
 def _duration(request: Request, stage: Stage, slots: int) -> float:
@@ -326,29 +357,24 @@ def carry_chunks(reduction: Reduction, level: Level) -> Shape:
     return tuple(chunks)
 
 
-def _candidate(request: Request, source_level: int, depth: int, aligned: bool, threads: int, slots: int) -> Stage:
-    """Return the stage that makes ``depth`` levels from ``source_level``, its pieces the largest that fit."""
+def _candidate(
+    request: Request, source_level: int, depth: int, alignment: Shape | None, threads: int, slots: int
+) -> Stage:
+    """Return the stage that makes ``depth`` levels from ``source_level``, its pieces the largest that fit.
+
+    The pieces are whole numbers of ``alignment`` or, if there is none, of the write unit of the finest level.
+    """
     levels = request.levels[source_level : source_level + depth + 1]
     source = levels[0]
     extent = source.shape
     carries = request.reduction.carries
-    outputs = tuple(
-        _outputs(request, levels, writes_level_0=source_level == 0 and request.writes_level_0, aligned=aligned)
-    )
+    writes_level_0 = source_level == 0 and request.writes_level_0
+    outputs = tuple(_outputs(request, levels, writes_level_0=writes_level_0, aligned=alignment is not None))
     units = [output.unit for output in outputs]
     factor = levels[-1].factor_from(source)
     itemsize = _stored_itemsize(request, source)
-    # a later stage reads what an earlier one wrote: the carry is in chunks, a level in its write units
-    read_chunks = (
-        request.read_chunks
-        if source_level == 0
-        else carry_chunks(request.reduction, source)
-        if carries
-        else source.write_unit
-    )
-
-    # unaligned pieces follow the write units, for then at least no buffer is needed
-    granule = lcm_shape(factor, read_chunks if aligned and read_chunks else units[0])
+    read_chunks, _ = _read_shapes(request, source_level)
+    granule = lcm_shape(factor, alignment or units[0])
     block = granule
     for unit in units:
         block = lcm_shape(block, unit)
@@ -363,7 +389,7 @@ def _candidate(request: Request, source_level: int, depth: int, aligned: bool, t
         for whole in ((grown, least) if grown != least else (least,))
         for part in reversed(list(grow_piece(granule, whole, extent, itemsize)))
     ):
-        memory = _task_memory(request, source, outputs, block, piece, read_chunks, itemsize)
+        memory = _task_memory(request, source, outputs, block, piece, itemsize)
         if process_peak(memory, math.prod(ceil_shape(extent, block)), threads) <= request.memory_limit:
             break
     amplification = read_amplification(extent, block, piece, read_chunks) if read_chunks else 1
@@ -388,10 +414,11 @@ def _outputs(request: Request, levels: Sequence[Level], *, writes_level_0: bool,
     for level in levels if writes_level_0 else levels[1:]:
         factor = level.factor_from(source)
         copied = level.index == 0 and aligned and request.copies_level_0
-        yield Output(level.index, False, factor, multiply(level.write_unit, factor), itemsize, copied)
+        unit, chunk = (multiply(shape, factor) for shape in (level.write_unit, level.chunks))
+        yield Output(level.index, False, factor, unit, chunk, itemsize, copied)
     if request.reduction.carries and last is not request.levels[-1]:
         unit = multiply(carry_chunks(request.reduction, last), factor)
-        yield Output(last.index, True, factor, unit, _stored_itemsize(request, last))
+        yield Output(last.index, True, factor, unit, unit, _stored_itemsize(request, last))
 
 
 def _task_memory(
@@ -400,14 +427,13 @@ def _task_memory(
     outputs: Sequence[Output],
     block: Shape,
     piece: Shape,
-    read_chunks: Shape | None,
     itemsize: int,
 ) -> TaskMemory:
     """Return the projected bytes of a task that walks ``block`` in pieces of ``piece``."""
     extent = source.shape
     held = inside(piece, extent)
-    units = [output.unit for output in outputs]
-    states = buffers = encoded = decoded = 0
+    units = walked_units(outputs)
+    states = buffers = encoded = 0
     for output in outputs:
         in_cells = output.is_carry and request.reduction.is_ragged
         if not output.is_carry and any(f > 1 for f in output.factor):
@@ -416,29 +442,58 @@ def _task_memory(
             states += voxels * (request.reduction.state_itemsize(footprint) + output.itemsize)
         if output.copied:
             continue
-        unit_bytes = math.prod(ceil_shape(inside(output.unit, extent), output.factor)) * output.itemsize
+        chunk_bytes = math.prod(ceil_shape(inside(output.chunk, extent), output.factor)) * output.itemsize
         in_flight = 1  # cells are written and read one by one
-        if not is_direct(piece, output.unit, extent):
-            buffers += open_units(block, piece, units, output.unit, extent) * unit_bytes
+        if not is_direct(piece, output.chunk, extent):
+            buffers += open_units(block, piece, units, output.chunk, extent) * chunk_bytes
         elif not in_cells:
-            in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.unit)))
+            in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.chunk)))
         # zarr pads what the edge of the array cuts off a chunk before it is encoded
-        padded_bytes = math.prod(ceil_shape(output.unit, output.factor)) * output.itemsize
-        largest = unit_bytes if in_cells else padded_bytes
+        padded_bytes = math.prod(ceil_shape(output.chunk, output.factor)) * output.itemsize
+        largest = chunk_bytes if in_cells else padded_bytes
         encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * largest)
-    if read_chunks and source.index > 0 and request.reduction.is_ragged:
-        # what is cut out of the cells is put together when all of it is there
-        cell_bytes = math.prod(inside(read_chunks, extent)) * itemsize
-        decoded = (DECODING_COPIES + RETAINED_COPIES) * cell_bytes + math.prod(held) * itemsize
-    elif read_chunks:
-        touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, read_chunks, strict=True))
-        in_flight = DECODING_COPIES * min(CHUNKS_IN_FLIGHT, touched) + RETAINED_COPIES
-        decoded = in_flight * math.prod(read_chunks) * itemsize
+        if output.unit != output.chunk:
+            # shards of a piece that holds them whole are written one after the other
+            whole = is_direct(piece, output.unit, extent)
+            shards = 1 if whole else open_units(block, piece, units, output.unit, extent)
+            chunks = math.prod(ceil_shape(inside(output.unit, extent), output.chunk))
+            buffers += (shards + request.copies_to_write) * most_encoded(chunks * padded_bytes)
+    read_chunks, read_shards = _read_shapes(request, source.index)
+    in_cells = source.index > 0 and request.reduction.is_ragged
     return TaskMemory(
         # a block that arrives whole is held once as it was read and once as it was put together
         block=0 if read_chunks else 2 * math.prod(inside(block, extent)) * itemsize,
         piece=math.prod(held) * itemsize if read_chunks else 0,
         states=states,
         buffers=buffers,
-        codecs=max(decoded, encoded),
+        codecs=max(_decoding_bytes(held, read_chunks, read_shards, extent, itemsize, in_cells=in_cells), encoded),
     )
+
+
+def walked_units(outputs: Sequence[Output]) -> list[Shape]:
+    """Return the shapes that pieces fill one after the other: the write units and chunks of all outputs."""
+    return [shape for output in outputs for shape in dict.fromkeys((output.unit, output.chunk))]
+
+
+def _decoding_bytes(
+    held: Shape, chunks: Shape | None, shards: Shape | None, extent: Shape, itemsize: int, *, in_cells: bool
+) -> int:
+    """Return the bytes that are needed to read a piece from arrays with these chunks, beside the piece itself."""
+    if chunks is None:
+        return 0
+    if in_cells:
+        # what is cut out of the cells is put together when all of it is there
+        cell_bytes = math.prod(inside(chunks, extent)) * itemsize
+        return (DECODING_COPIES + RETAINED_COPIES) * cell_bytes + math.prod(held) * itemsize
+
+    def touched(shape: Shape) -> int:
+        return math.prod(ceil_div(n, s) + (n % s > 0) for n, s in zip(held, shape, strict=True))
+
+    chunk_bytes = math.prod(chunks) * itemsize
+    in_flight, encoded = CHUNKS_IN_FLIGHT, 0
+    if shards is not None:
+        # zarr fetches what it needs of a shard before it decodes any of it, and works on several shards at a time
+        at_once = min(CHUNKS_IN_FLIGHT, touched(shards))
+        in_flight *= at_once
+        encoded = min(at_once * math.prod(shards) * itemsize, touched(chunks) * chunk_bytes)
+    return (DECODING_COPIES * min(in_flight, touched(chunks)) + RETAINED_COPIES) * chunk_bytes + encoded

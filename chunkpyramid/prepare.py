@@ -19,7 +19,15 @@ from chunkpyramid.grid import Shape
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels, make_plan
 from chunkpyramid.source import Source, open_source, regular_step
-from chunkpyramid.store import METADATA_FILES, array_name, create_level, default_compressors, empty_group, same_encoding
+from chunkpyramid.store import (
+    METADATA_FILES,
+    array_name,
+    create_level,
+    default_compressors,
+    empty_group,
+    same_encoding,
+    writes_without_copy,
+)
 
 __all__ = ["Prepared", "prepare"]
 
@@ -42,6 +50,11 @@ class LevelFormat:
     fill_value: Any
     dimension_names: tuple[str, ...]
     attributes: Mapping[str, Any]
+
+    @property
+    def fills_with_zeros(self) -> bool:
+        """Whether all bits of voxels of missing chunks are zero."""
+        return self.fill_value is not None and not any(np.asarray(self.fill_value, dtype=self.dtype).tobytes())
 
     def create(self, group: Any, level: Level) -> Any:
         """Create the array of a level in the group."""
@@ -158,7 +171,7 @@ def prepare(
         method = "mode" if opened.is_labels else auto_method(dtype)
     reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=rounding)
 
-    level_chunks = _per_axis(chunks, "chunks", base) or opened.chunks or default_chunks(opened.shape, base, dtype)
+    level_chunks = _per_axis(chunks, "chunks", base) or opened.read_chunks or default_chunks(opened.shape, base, dtype)
     level_shards = _per_axis(shards, "shards", base)
     if level_shards is not None:
         if zarr_format != 3:
@@ -204,8 +217,10 @@ def prepare(
             levels=planned,
             reduction=reduction,
             read_chunks=opened.read_chunks,
+            read_shards=opened.read_shards,
             writes_level_0=not in_place,
             copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
+            copies_to_write=0 if writes_without_copy(target) else 1,
             memory_limit=machine.memory // 2 if memory_limit is None else _bytes(memory_limit),
             threads=machine.threads,
             slots=machine.slots,

@@ -67,6 +67,11 @@ class Reduction:
     # and states are put together by `assemble`.
     is_ragged: ClassVar[bool] = False
 
+    @property
+    def keeps_blank(self) -> bool:
+        """Whether voxels of zeros make levels and a carry of zeros, so that neither has to be computed."""
+        return True
+
     @classmethod
     def supports(cls, dtype: np.dtype[Any]) -> bool:
         return dtype in NUMBERS

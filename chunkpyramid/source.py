@@ -88,15 +88,13 @@ class Source:
 
     @property
     def read_chunks(self) -> Shape | None:
-        """Chunks of a zarr source, shards if it is sharded; None for a source of in-memory blocks."""
-        if not self.is_zarr:
-            return None
-        return tuple(map(int, self.array.shards or self.array.chunks))
+        """Chunks of a zarr source; None for a source of in-memory blocks."""
+        return tuple(map(int, self.array.chunks)) if self.is_zarr else None
 
     @property
-    def chunks(self) -> Shape | None:
-        """The chunk shape that the levels take over, if the source has one."""
-        return tuple(map(int, self.array.chunks)) if self.is_zarr else None
+    def read_shards(self) -> Shape | None:
+        """Shards of a zarr source that has them."""
+        return tuple(map(int, self.array.shards)) if self.is_zarr and self.array.shards else None
 
     @property
     def fill_value(self) -> Any:

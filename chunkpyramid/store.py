@@ -43,6 +43,7 @@ __all__ = [
     "store_id",
     "write_box",
     "write_only",
+    "writes_without_copy",
 ]
 
 METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
@@ -126,6 +127,14 @@ def is_in_memory(store: Any) -> bool:
         protocol = getattr(getattr(fs, "sync_fs", fs), "protocol", ())
         return "memory" in ((protocol,) if isinstance(protocol, str) else protocol)
     return isinstance(store, MemoryStore)
+
+
+def writes_without_copy(target: Any) -> bool:
+    """Whether what is written to the target goes to files as it is, and not into a buffer of its store first."""
+    store: Any = getattr(target, "store", plain_path(target))
+    while isinstance(store, WrapperStore):
+        store = store._store
+    return store is None or is_local_path(store) or isinstance(store, LocalStore)
 
 
 def is_local_path(location: object) -> bool:

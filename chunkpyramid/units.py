@@ -1,48 +1,97 @@
-"""The write units of one array, each written once, the moment that it is full."""
+"""What pieces deliver for one array, made into whole chunks, of which each write unit is written once."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 
 from chunkpyramid.grid import Box, Shape, tile
+from chunkpyramid.shards import ShardWriter
 from chunkpyramid.store import write_box
 
-__all__ = ["WriteUnits"]
+__all__ = ["ChunkWriter", "WriteUnits", "Writer", "writer_for"]
+
+
+class Writer(Protocol):
+    """Takes boxes of whole chunks, or what the array's edge leaves of them."""
+
+    @property
+    def unfinished(self) -> int:
+        """How many write units have been begun and not finished."""
+
+    def write(self, box: Box, values: npt.NDArray[Any]) -> None:
+        """Take the voxels of a box."""
+
+    def skip(self, box: Box) -> None:
+        """Take note that a box holds nothing but the fill value."""
+
+
+class ChunkWriter:
+    """Writes chunks, which are the write units of an array that is not sharded."""
+
+    unfinished = 0
+
+    def __init__(self, array: zarr.Array[Any]):
+        self.array = array
+
+    def write(self, box: Box, values: npt.NDArray[Any]) -> None:
+        write_box(self.array, box, values)
+
+    def skip(self, box: Box) -> None:
+        """Do nothing: chunks that are missing hold the fill value."""
+
+
+def writer_for(array: zarr.Array[Any]) -> Writer:
+    """Return what writes the chunks of an array, sharded or not."""
+    return ShardWriter(array) if array.shards else ChunkWriter(array)
 
 
 class WriteUnits:
-    """Collects what pieces deliver for one array, and writes a write unit the moment that it is full.
+    """Collects what pieces deliver for one array, and hands on a chunk the moment that it is whole.
 
-    With ``direct`` every delivery is a whole number of write units and is written at once.
+    With ``direct`` every delivery is a whole number of chunks and is handed on at once.
     """
 
-    def __init__(self, array: zarr.Array[Any], unit: Shape, direct: bool):
+    def __init__(self, array: zarr.Array[Any], writer: Writer, direct: bool):
         self.array = array
-        self.unit = unit
+        self.writer = writer
         self.direct = direct
-        self.open: dict[Shape, tuple[npt.NDArray[Any], int]] = {}
+        # by the start of a chunk: its voxels, None as long as they are all zeros, and how many are missing
+        self.open: dict[Shape, tuple[npt.NDArray[Any] | None, int]] = {}
 
-    def put(self, box: Box, values: npt.NDArray[Any]) -> None:
+    @property
+    def unfinished(self) -> int:
+        """How many chunks and write units have been begun and not finished."""
+        return len(self.open) + self.writer.unfinished
+
+    def put(self, box: Box, values: npt.NDArray[Any] | None) -> None:
+        """Take the voxels of a box; None stands for zeros, which have to be the fill value."""
         if self.direct:
-            write_box(self.array, box, values)
+            self._hand_on(box, values)
             return
-        for cell in tile(box, self.unit):
-            unit = cell.clip(self.array.shape)
-            part = unit.intersect(box)
-            if part == unit:
-                write_box(self.array, unit, values[part.relative_to(box.start).slices])
+        for cell in tile(box, self.array.chunks):
+            chunk = cell.clip(self.array.shape)
+            part = chunk.intersect(box)
+            voxels = None if values is None else values[part.relative_to(box.start).slices]
+            if part == chunk:
+                self._hand_on(chunk, voxels)
                 continue
-            if unit.start in self.open:
-                buffer, missing = self.open.pop(unit.start)
-            else:
-                buffer, missing = np.empty(unit.shape, dtype=self.array.dtype), unit.size
-            buffer[part.relative_to(unit.start).slices] = values[part.relative_to(box.start).slices]
+            buffer, missing = self.open.pop(chunk.start, (None, chunk.size))
+            if voxels is not None and buffer is None:
+                buffer = np.zeros(chunk.shape, dtype=self.array.dtype)
+            if buffer is not None:
+                buffer[part.relative_to(chunk.start).slices] = 0 if voxels is None else voxels
             missing -= part.size
             if missing:
-                self.open[unit.start] = (buffer, missing)
+                self.open[chunk.start] = (buffer, missing)
             else:
-                write_box(self.array, unit, buffer)
+                self._hand_on(chunk, buffer)
+
+    def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
+        if values is None:
+            self.writer.skip(box)
+        else:
+            self.writer.write(box, values)
