@@ -35,7 +35,7 @@ MISSING = 2**64 - 1
 
 def sharding_codec(array: zarr.Array[Any]) -> ShardingCodec | None:
     """Return the sharding codec of an array, None if it has none or others beside it."""
-    codecs = getattr(array.metadata, "codecs", ())
+    codecs: tuple[Any, ...] = getattr(array.metadata, "codecs", ())
     return codecs[0] if len(codecs) == 1 and isinstance(codecs[0], ShardingCodec) else None
 
 
