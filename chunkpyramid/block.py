@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.blocking import is_direct
 from chunkpyramid.carry import Carry, CarryWriter
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, multiply, nested_order
@@ -102,26 +101,29 @@ class BlockTask:
         extent = self.levels[stage.source_level].shape
         start = multiply(index, stage.block)
         block = Box(start, tuple(a + n for a, n in zip(start, stage.block, strict=True))).clip(extent)
-        units = {
-            o.level: WriteUnits(
-                self.arrays[o.level], writer_for(self.arrays[o.level]), is_direct(stage.piece, o.chunk, extent)
-            )
-            for o in stage.outputs
-            if not o.is_carry and not o.copied
-        }
-        carry = None
-        for output in stage.outputs:
-            if output.is_carry and self.carry_out is not None:
-                direct = is_direct(stage.piece, output.unit, extent)
-                carry = self.carry_out.writer(self.reduction, direct, self.headroom)
+        pieces = self.pieces(index, nested_order(block, stage.piece, stage.units))
+        units = {o.level: self.open_units(o.level) for o in stage.outputs if not o.is_carry and not o.copied}
+        carry = None if self.carry_out is None else self.carry_out.writer(self.reduction, self.headroom)
         reduction = self.reduction.within(int(stage.state_bytes * self.headroom))
-        for piece in nested_order(block, stage.piece, stage.units):
+        for piece in pieces:
             part = values if values is None else values[piece.relative_to(start).slices]
             self._fold(piece, part, reduction, units, carry)
+        self.finish(index, units, carry)
+        self.flags[index] = 1
+
+    def pieces(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
+        """Return those of the pieces of a block that are to be walked."""
+        return pieces
+
+    def open_units(self, level: int) -> WriteUnits:
+        """Return what takes the voxels of a level."""
+        return WriteUnits(self.arrays[level], writer_for(self.arrays[level]))
+
+    def finish(self, index: Shape, units: Mapping[int, WriteUnits], carry: CarryWriter | None) -> None:
+        """Finish what takes the voxels, after the last piece of a block."""
         unfinished = sum(u.unfinished for u in units.values()) + (0 if carry is None else carry.unfinished)
         if unfinished:
             raise BuildError(f"there are {unfinished} write units that no piece completed: this is a bug")
-        self.flags[index] = 1
 
     def _fold(
         self,

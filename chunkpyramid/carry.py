@@ -41,8 +41,8 @@ class Carry(Protocol):
     def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
         """Return the state of a box, which is a piece of shape ``piece`` or what an edge leaves of one."""
 
-    def writer(self, reduction: Reduction, direct: bool, headroom: float) -> CarryWriter:
-        """Return a writer; with ``direct`` every box that it gets is a whole number of write units."""
+    def writer(self, reduction: Reduction, headroom: float) -> CarryWriter:
+        """Return a writer for the boxes of one block."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,17 @@ class CarryArrays:
         fields = {name: read_box(array, box) for name, array in self.arrays.items()}
         return reduction.from_carry(fields, footprints_of(box, self.level, self.extent))
 
-    def writer(self, reduction: Reduction, direct: bool, headroom: float) -> CarryWriter:
-        return ArraysWriter(self, reduction, direct)
+    def writer(self, reduction: Reduction, headroom: float) -> CarryWriter:
+        return ArraysWriter(self, reduction)
 
 
 class ArraysWriter:
     """Writes the chunks of carry arrays."""
 
-    def __init__(self, carry: CarryArrays, reduction: Reduction, direct: bool):
+    def __init__(self, carry: CarryArrays, reduction: Reduction):
         self.reduction = reduction
         self.footprint = carry.level.footprint
-        self.units = {name: WriteUnits(array, writer_for(array), direct) for name, array in carry.arrays.items()}
+        self.units = {name: WriteUnits(array, writer_for(array)) for name, array in carry.arrays.items()}
 
     @property
     def unfinished(self) -> int:
@@ -114,7 +114,7 @@ class CarryCells:
             check_size(sum(part.state.nbytes for part in parts), most, box)
         return reduction.assemble(box.shape, footprints_of(box, self.level, self.extent), parts)
 
-    def writer(self, reduction: Reduction, direct: bool, headroom: float) -> CarryWriter:
+    def writer(self, reduction: Reduction, headroom: float) -> CarryWriter:
         return CellsWriter(self, reduction, headroom)
 
     def cells(self, box: Box) -> Iterator[Box]:

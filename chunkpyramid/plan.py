@@ -443,11 +443,11 @@ def _task_memory(
         if output.copied:
             continue
         chunk_bytes = math.prod(ceil_shape(inside(output.chunk, extent), output.factor)) * output.itemsize
-        in_flight = 1  # cells are written and read one by one
         if not is_direct(piece, output.chunk, extent):
             buffers += open_units(block, piece, units, output.chunk, extent) * chunk_bytes
-        elif not in_cells:
-            in_flight = min(CHUNKS_IN_FLIGHT, math.prod(ceil_shape(held, output.chunk)))
+        # cells are written and read one by one
+        whole = math.prod(max(1, n // c) for n, c in zip(held, output.chunk, strict=True))
+        in_flight = 1 if in_cells else min(CHUNKS_IN_FLIGHT, whole)
         # zarr pads what the edge of the array cuts off a chunk before it is encoded
         padded_bytes = math.prod(ceil_shape(output.chunk, output.factor)) * output.itemsize
         largest = chunk_bytes if in_cells else padded_bytes

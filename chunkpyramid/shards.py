@@ -18,12 +18,12 @@ import numpy.typing as npt
 import zarr
 from zarr.buffer import cpu
 from zarr.codecs import ShardingCodec
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import MemoryStore
 
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.grid import Box, Shape, multiply, tile
+from chunkpyramid.grid import Box, Shape, ceil_shape, multiply, tile
 from chunkpyramid.memory import most_encoded
 from chunkpyramid.store import InterceptingStore, is_in_memory, is_metadata
 
@@ -40,7 +40,7 @@ def sharding_codec(array: zarr.Array[Any]) -> ShardingCodec | None:
 
 
 class EncodedChunks(InterceptingStore):
-    """A store that keeps what is written to chunks, for whoever takes it away; it never shows them."""
+    """A store that keeps the encoded chunks of an array, for whoever takes them away."""
 
     def __init__(self, metadata: Mapping[str, Any]):
         document = cpu.Buffer.from_bytes(json.dumps(metadata).encode())
@@ -48,7 +48,7 @@ class EncodedChunks(InterceptingStore):
         self.chunks: dict[str, Buffer] = {}
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Buffer | None:
-        return await super().get(key, prototype, byte_range) if is_metadata(key) else None
+        return await super().get(key, prototype, byte_range) if is_metadata(key) else self.chunks.get(key)
 
     async def set(self, key: str, value: Buffer) -> None:
         self.chunks[key] = value
@@ -67,16 +67,20 @@ class OpenShard:
     It has the memory that it takes at most from the beginning, but the system hands that out page by page, as it fills.
     """
 
-    def __init__(self, most_bytes: int, counts: Shape, voxels: int, begin: int):
+    def __init__(self, most_bytes: int, counts: Shape, inside: Shape, begin: int):
         self.data = np.empty(most_bytes, dtype=np.uint8)
         self.used = begin
         self.index = np.full((*counts, 2), MISSING, dtype=np.uint64)
-        self.missing_voxels = voxels
+        # those beyond the edge of the array are never delivered
+        self.delivered = np.ones(counts, dtype=bool)
+        self.delivered[tuple(map(slice, inside))] = False
 
-    def append(self, index: Shape, encoded: Buffer) -> None:
-        """Add an encoded chunk."""
-        self.index[index] = self.used, len(encoded)
-        self.extend(encoded)
+    def append(self, index: Shape, encoded: Buffer | None) -> None:
+        """Add an encoded chunk, None if it holds nothing but the fill value."""
+        self.delivered[index] = True
+        if encoded is not None:
+            self.index[index] = self.used, len(encoded)
+            self.extend(encoded)
 
     def extend(self, encoded: Buffer) -> None:
         """Add bytes at the end."""
@@ -156,24 +160,39 @@ class ShardWriter:
         for chunk in tile(part, self.chunks.chunks):
             index = tuple(a // c for a, c in zip(chunk.start, self.chunks.chunks, strict=True))
             encoded = self.encoded.take(self.chunks.metadata.encode_chunk_key(index))
-            if encoded is not None:
-                shard.append(tuple(i % n for i, n in zip(index, self.counts, strict=True)), encoded)
-        shard.missing_voxels -= part.size
-        if shard.missing_voxels:
-            self.open[cell.start] = shard
+            shard.append(tuple(i % n for i, n in zip(index, self.counts, strict=True)), encoded)
+        if shard.delivered.all():
+            self._finish(cell.start, shard)
         else:
-            self._finish(cell, shard)
+            self.open[cell.start] = shard
+
+    def flush(self) -> None:
+        """Finish all shards: chunks that nobody has delivered are those of the shard that is there."""
+        while self.open:
+            start, shard = self.open.popitem()
+            stored = sync(self.array.store.get(self._key(start), prototype=default_buffer_prototype()))
+            if stored is not None:
+                at = slice(self.index_bytes) if self.index_first else slice(len(stored) - self.index_bytes, None)
+                there = self._decode_index(stored[at])
+                for index in zip(*np.nonzero(~shard.delivered), strict=True):
+                    begin, length = map(int, there[index])
+                    shard.append(index, stored[begin : begin + length] if begin != MISSING else None)
+            self._finish(start, shard, replaces=stored is not None)
 
     def _begin(self, cell: Box) -> OpenShard:
-        voxels = cell.clip(self.array.shape).size
         chunk_bytes = math.prod(self.chunks.chunks) * self.array.dtype.itemsize
         most = math.prod(self.counts) * most_encoded(chunk_bytes) + 2 * self.index_bytes
-        return OpenShard(most, self.counts, voxels, self.index_bytes if self.index_first else 0)
+        inside = ceil_shape(cell.clip(self.array.shape).shape, self.chunks.chunks)
+        return OpenShard(most, self.counts, inside, self.index_bytes if self.index_first else 0)
 
-    def _finish(self, cell: Box, shard: OpenShard) -> None:
-        grid_index = tuple(a // s for a, s in zip(cell.start, self.shard, strict=True))
-        key = "/".join(filter(None, [self.array.path, self.array.metadata.encode_chunk_key(grid_index)]))
+    def _key(self, start: Shape) -> str:
+        index = tuple(a // s for a, s in zip(start, self.shard, strict=True))
+        return "/".join(filter(None, [self.array.path, self.array.metadata.encode_chunk_key(index)]))
+
+    def _finish(self, start: Shape, shard: OpenShard, *, replaces: bool = False) -> None:
         if np.all(shard.index == MISSING):
+            if replaces:
+                sync(self.array.store.delete(self._key(start)))
             return
         index = self._encode_index(shard.index)
         if self.index_first:
@@ -183,14 +202,19 @@ class ShardWriter:
         data = shard.data[: shard.used]
         # a store in memory keeps what it is given, and not with all the memory that a shard could have taken
         kept = data.copy() if is_in_memory(self.array.store) else data
-        sync(self.array.store.set(key, cpu.Buffer.from_array_like(kept)))
+        sync(self.array.store.set(self._key(start), cpu.Buffer.from_array_like(kept)))
 
     def _encode_index(self, index: npt.NDArray[np.uint64]) -> Buffer:
         self.index_array[...] = index
-        encoded = self.index_store.take(self.index_array.metadata.encode_chunk_key((0,) * index.ndim))
-        if encoded is None:
-            raise RuntimeError("the index of a shard could not be encoded")
-        return encoded
+        return self.index_store.chunks[self._index_key]
+
+    def _decode_index(self, encoded: Buffer) -> npt.NDArray[np.uint64]:
+        self.index_store.chunks[self._index_key] = encoded
+        return np.asarray(self.index_array[...])
+
+    @property
+    def _index_key(self) -> str:
+        return self.index_array.metadata.encode_chunk_key((0,) * self.index_array.ndim)
 
 
 def _counts(array: zarr.Array[Any], codec: ShardingCodec) -> Shape:

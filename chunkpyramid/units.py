@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.grid import Box, Shape, tile
+from chunkpyramid.grid import Box, Shape, ceil_div, tile
 from chunkpyramid.shards import ShardWriter
-from chunkpyramid.store import write_box
+from chunkpyramid.store import read_box, write_box
 
-__all__ = ["ChunkWriter", "WriteUnits", "Writer", "writer_for"]
+__all__ = ["ChunkWriter", "PartialUnits", "WriteUnits", "Writer", "writer_for"]
 
 
 class Writer(Protocol):
@@ -27,6 +27,9 @@ class Writer(Protocol):
 
     def skip(self, box: Box) -> None:
         """Take note that a box holds nothing but the fill value."""
+
+    def flush(self) -> None:
+        """Finish all write units: what nobody has delivered of them stays as it is in the array."""
 
 
 class ChunkWriter:
@@ -43,6 +46,9 @@ class ChunkWriter:
     def skip(self, box: Box) -> None:
         """Do nothing: chunks that are missing hold the fill value."""
 
+    def flush(self) -> None:
+        """Do nothing: every chunk was written when it came."""
+
 
 def writer_for(array: zarr.Array[Any]) -> Writer:
     """Return what writes the chunks of an array, sharded or not."""
@@ -50,15 +56,11 @@ def writer_for(array: zarr.Array[Any]) -> Writer:
 
 
 class WriteUnits:
-    """Collects what pieces deliver for one array, and hands on a chunk the moment that it is whole.
+    """Collects what pieces deliver for one array, and hands on a chunk the moment that it is whole."""
 
-    With ``direct`` every delivery is a whole number of chunks and is handed on at once.
-    """
-
-    def __init__(self, array: zarr.Array[Any], writer: Writer, direct: bool):
+    def __init__(self, array: zarr.Array[Any], writer: Writer):
         self.array = array
         self.writer = writer
-        self.direct = direct
         # by the start of a chunk: its voxels, None as long as they are all zeros, and how many are missing
         self.open: dict[Shape, tuple[npt.NDArray[Any] | None, int]] = {}
 
@@ -69,17 +71,20 @@ class WriteUnits:
 
     def put(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         """Take the voxels of a box; None stands for zeros, which have to be the fill value."""
-        if self.direct:
-            self._hand_on(box, values)
+        whole = self._whole_chunks(box)
+        if whole is not None:
+            self._hand_on(whole, None if values is None else values[whole.relative_to(box.start).slices])
+        if whole == box:
             return
         for cell in tile(box, self.array.chunks):
             chunk = cell.clip(self.array.shape)
             part = chunk.intersect(box)
-            voxels = None if values is None else values[part.relative_to(box.start).slices]
             if part == chunk:
-                self._hand_on(chunk, voxels)
                 continue
-            buffer, missing = self.open.pop(chunk.start, (None, chunk.size))
+            voxels = None if values is None else values[part.relative_to(box.start).slices]
+            buffer, missing = (
+                self.open.pop(chunk.start) if chunk.start in self.open else (self._begin(chunk), chunk.size)
+            )
             if voxels is not None and buffer is None:
                 buffer = np.zeros(chunk.shape, dtype=self.array.dtype)
             if buffer is not None:
@@ -90,8 +95,35 @@ class WriteUnits:
             else:
                 self._hand_on(chunk, buffer)
 
+    def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
+        """Return the voxels of a chunk before any is delivered."""
+        return None
+
+    def _whole_chunks(self, box: Box) -> Box | None:
+        """Return the part of a box that is whole chunks, or what the array's edge leaves of them."""
+        start = tuple(ceil_div(a, c) * c for a, c in zip(box.start, self.array.chunks, strict=True))
+        stop = tuple(
+            b if b == n else b // c * c for b, n, c in zip(box.stop, self.array.shape, self.array.chunks, strict=True)
+        )
+        return Box(start, stop) if all(a < b for a, b in zip(start, stop, strict=True)) else None
+
     def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         if values is None:
             self.writer.skip(box)
         else:
             self.writer.write(box, values)
+
+
+class PartialUnits(WriteUnits):
+    """`WriteUnits` for a part of an array: voxels that nobody delivers stay what they are in the array."""
+
+    def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
+        return read_box(self.array, chunk)
+
+    def flush(self) -> None:
+        """Hand on the chunks that were delivered in part, and finish all write units."""
+        while self.open:
+            start, (voxels, _) = self.open.popitem()
+            stop = tuple(a + c for a, c in zip(start, self.array.chunks, strict=True))
+            self._hand_on(Box(start, stop).clip(self.array.shape), voxels)
+        self.writer.flush()
