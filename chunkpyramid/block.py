@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,14 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.carry import Carry, CarryWriter
+from chunkpyramid.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.codec import all_bits_equal
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, multiply, nested_order
-from chunkpyramid.methods import Reduction
+from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level, Stage
-from chunkpyramid.store import is_in_memory, read_box
-from chunkpyramid.units import WriteUnits, writer_for
+from chunkpyramid.store import is_in_memory
+from chunkpyramid.units import WriteUnits
 
 __all__ = ["BlockTask", "home_of"]
 
@@ -28,17 +30,9 @@ def home_of(array: zarr.Array[Any]) -> tuple[int, int]:
     return os.getpid(), id(array)
 
 
-# So many voxels at a time are looked at: hardly any piece that is not blank begins with as many zeros.
-GLANCE = 2**16
-
-
 def is_blank(values: npt.NDArray[Any]) -> bool:
     """Whether all bits of all voxels are zero; -0.0 is not blank."""
-    if values.dtype.kind not in "biufmM":
-        return False
-    bits = values.view(f"u{values.dtype.itemsize}")
-    step = max(1, GLANCE * len(bits) // bits.size)
-    return not any(bits[start : start + step].any() for start in range(0, len(bits), step))
+    return all_bits_equal(values, np.zeros((), values.dtype))
 
 
 @contextmanager
@@ -47,15 +41,16 @@ def failing(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # stores and codecs raise what they like
-        raise BuildError(f"{what} failed with {type(error).__name__}: {error}") from error
+        detail = str(error) if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
+        raise BuildError(f"{what} failed: {detail}") from error
 
 
 @dataclass(frozen=True)
 class BlockTask:
     """The task of one stage, called once per block; it can be sent to other processes.
 
-    ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array; one that copies its
-    chunks to level 0 where that output is copied), ``carry_in`` and ``carry_out`` the carry that it reads and writes,
+    ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array), ``carry_in`` and
+    ``carry_out`` the carry that it reads and writes,
     ``arrays`` the level arrays by level, ``flags`` the done flags. States whose size depends on the voxels may take
     ``headroom`` times as much memory as planned. With ``skips_blank`` pieces of zeros are neither computed nor written,
     because zero is the fill value of all that they would be written to.
@@ -105,9 +100,9 @@ class BlockTask:
         units = {o.level: self.open_units(o.level) for o in stage.outputs if not o.is_carry and not o.copied}
         carry = None if self.carry_out is None else self.carry_out.writer(self.reduction, self.headroom)
         reduction = self.reduction.within(int(stage.state_bytes * self.headroom))
+        read = self._reader(reduction, start, values)
         for piece in pieces:
-            part = values if values is None else values[piece.relative_to(start).slices]
-            self._fold(piece, part, reduction, units, carry)
+            self._fold(piece, read(piece), reduction, units, carry)
         self.finish(index, units, carry)
         self.flags[index] = 1
 
@@ -117,7 +112,7 @@ class BlockTask:
 
     def open_units(self, level: int) -> WriteUnits:
         """Return what takes the voxels of a level."""
-        return WriteUnits(self.arrays[level], writer_for(self.arrays[level]))
+        return WriteUnits(self.arrays[level], ChunkWriter(self.arrays[level]))
 
     def finish(self, index: Shape, units: Mapping[int, WriteUnits], carry: CarryWriter | None) -> None:
         """Finish what takes the voxels, after the last piece of a block."""
@@ -125,24 +120,41 @@ class BlockTask:
         if unfinished:
             raise BuildError(f"there are {unfinished} write units that no piece completed: this is a bug")
 
+    def _reader(
+        self, reduction: Reduction, start: Shape, values: npt.NDArray[Any] | None
+    ) -> Callable[[Box], npt.NDArray[Any] | State]:
+        """Return what reads a piece of a block: voxels, or the state that an earlier stage carried."""
+        stage = self.stage
+        if self.carry_in is not None:
+            read: Callable[[Box], Any] = self.carry_in.reader(reduction, stage.piece, self.headroom)
+        elif values is not None:
+            return lambda piece: values[piece.relative_to(start).slices]
+        elif self.source is not None:
+            copied = [self.arrays[output.level] for output in stage.outputs if output.copied]
+            read = ChunkReader(self.source, *copied).read
+        else:
+            raise BuildError("the stage has neither an array to read nor a block: this is a bug")
+
+        def read_piece(piece: Box) -> Any:
+            with failing(f"reading level {stage.source_level} from {piece.start} to {piece.stop}"):
+                return read(piece)
+
+        return read_piece
+
     def _fold(
         self,
         piece: Box,
-        values: npt.NDArray[Any] | None,
+        found: npt.NDArray[Any] | State,
         reduction: Reduction,
         units: Mapping[int, WriteUnits],
         carry: CarryWriter | None,
     ) -> None:
         stage = self.stage
-        state: Any
-        if self.carry_in is not None:
-            with failing(f"the carry from {piece.start} to {piece.stop} of level {stage.source_level}: reading"):
-                state = self.carry_in.read(reduction, piece, stage.piece, self.headroom)
+        state: State | None
+        if isinstance(found, State):
+            state = found
         else:
-            if values is None:
-                with failing(f"the voxels from {piece.start} to {piece.stop} of level {stage.source_level}: reading"):
-                    values = read_box(self._source(), piece)
-            values = values.astype(reduction.dtype, copy=False)
+            values = found.astype(reduction.dtype, copy=False)
             blank = self.skips_blank and is_blank(values)
             if stage.source_level in units:
                 self._put(units, self.levels[stage.source_level], piece, None if blank else values)
@@ -156,14 +168,9 @@ class BlockTask:
             box = box.fold(level.factor)
             self._put(units, level, box, voxels)
         if carry is not None:
-            with failing(f"the carry from {box.start} to {box.stop} of level {stage.last_level}: writing"):
+            with failing(f"writing the carry of level {stage.last_level} from {box.start} to {box.stop}"):
                 carry.put(box, state)
 
     def _put(self, units: Mapping[int, WriteUnits], level: Level, box: Box, voxels: npt.NDArray[Any] | None) -> None:
-        with failing(f"the voxels from {box.start} to {box.stop} of level {level.index}: writing"):
+        with failing(f"writing level {level.index} from {box.start} to {box.stop}"):
             units[level.index].put(box, voxels)
-
-    def _source(self) -> zarr.Array[Any]:
-        if self.source is None:
-            raise BuildError("the stage has neither an array to read nor a block: this is a bug")
-        return self.source

@@ -25,7 +25,6 @@ from chunkpyramid.progress import progress_bar
 from chunkpyramid.pyramid import Pyramid, dimension_coordinates
 from chunkpyramid.store import (
     consolidate,
-    copying,
     empty_group,
     entries,
     existing_group,
@@ -35,7 +34,6 @@ from chunkpyramid.store import (
     path_id,
     plain_path,
     store_id,
-    write_only,
 )
 
 __all__ = ["build_pyramid", "plan_pyramid"]
@@ -357,8 +355,6 @@ def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage)
     source: Any = None
     if stage.index == 0 and prepared.source.is_zarr:
         source = prepared.source.array
-        if any(output.copied for output in stage.outputs):
-            source = copying(source, level_array(group, levels[0].path))
     elif stage.reads == "level":
         source = level_array(group, levels[stage.source_level].path)
     flags = journal.flags(stage)
@@ -366,24 +362,23 @@ def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage)
         stage=stage,
         levels=levels,
         reduction=prepared.reduction,
-        arrays={o.level: write_only(level_array(group, levels[o.level].path)) for o in stage.outputs if not o.is_carry},
+        arrays={o.level: level_array(group, levels[o.level].path) for o in stage.outputs if not o.is_carry},
         flags=flags,
         source=source,
         carry_in=_carry(prepared, journal, stage.source_level) if stage.reads == "carry" else None,
-        carry_out=next((_carry(prepared, journal, o.level, write=True) for o in stage.outputs if o.is_carry), None),
+        carry_out=next((_carry(prepared, journal, o.level) for o in stage.outputs if o.is_carry), None),
         home=home_of(flags),
         skips_blank=prepared.reduction.keeps_blank and prepared.format.fills_with_zeros,
         headroom=headroom(stage.memory, stage.tasks, prepared.plan.threads, prepared.plan.memory_limit),
     )
 
 
-def _carry(prepared: Prepared, journal: Journal, index: int, *, write: bool = False) -> Carry:
+def _carry(prepared: Prepared, journal: Journal, index: int) -> Carry:
     level = prepared.plan.levels[index]
     group = journal.carry(index)
     if prepared.reduction.is_ragged:
         return CarryCells(level, prepared.plan.levels[0].shape, carry_chunks(prepared.reduction, level), group)
-    arrays = {name: write_only(array) if write else array for name, array in group.arrays()}
-    return CarryArrays(level, prepared.plan.levels[0].shape, arrays)
+    return CarryArrays(level, prepared.plan.levels[0].shape, dict(group.arrays()))
 
 
 def _commit(prepared: Prepared, group: zarr.Group) -> Pyramid:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import zarr
 
+from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, axis_footprint, tile
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level
 from chunkpyramid.reduce import Footprints
 from chunkpyramid.reduction import Part
-from chunkpyramid.store import create_level, default_compressors, level_array, read_box, write_box
-from chunkpyramid.units import WriteUnits, writer_for
+from chunkpyramid.store import create_level, default_compressors, level_array
+from chunkpyramid.units import WriteUnits
 
 __all__ = ["Carry", "CarryArrays", "CarryCells", "CarryWriter"]
 
@@ -38,8 +39,8 @@ class CarryWriter(Protocol):
 class Carry(Protocol):
     """The carry of a level, which another process can read and write too."""
 
-    def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
-        """Return the state of a box, which is a piece of shape ``piece`` or what an edge leaves of one."""
+    def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
+        """Return what reads the state of a box, which is a piece of shape ``piece`` or what an edge leaves of one."""
 
     def writer(self, reduction: Reduction, headroom: float) -> CarryWriter:
         """Return a writer for the boxes of one block."""
@@ -53,9 +54,14 @@ class CarryArrays:
     extent: Shape
     arrays: Mapping[str, zarr.Array[Any]]
 
-    def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
-        fields = {name: read_box(array, box) for name, array in self.arrays.items()}
-        return reduction.from_carry(fields, footprints_of(box, self.level, self.extent))
+    def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
+        readers = {name: ChunkReader(array) for name, array in self.arrays.items()}
+
+        def read(box: Box) -> State:
+            fields = {name: reader.read(box) for name, reader in readers.items()}
+            return reduction.from_carry(fields, footprints_of(box, self.level, self.extent))
+
+        return read
 
     def writer(self, reduction: Reduction, headroom: float) -> CarryWriter:
         return ArraysWriter(self, reduction)
@@ -67,7 +73,7 @@ class ArraysWriter:
     def __init__(self, carry: CarryArrays, reduction: Reduction):
         self.reduction = reduction
         self.footprint = carry.level.footprint
-        self.units = {name: WriteUnits(array, writer_for(array)) for name, array in carry.arrays.items()}
+        self.units = {name: WriteUnits(array, ChunkWriter(array)) for name, array in carry.arrays.items()}
 
     @property
     def unfinished(self) -> int:
@@ -95,7 +101,11 @@ class CarryCells:
     chunks: Shape
     group: zarr.Group
 
+    def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
+        return lambda box: self.read(reduction, box, piece, headroom)
+
     def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
+        """Return the state of a box."""
         room = headroom * reduction.carry_itemsize(self.level.footprint)
         most = room * math.prod(min(p, n) for p, n in zip(piece, self.level.shape, strict=True))
         parts: list[Part] = []
@@ -105,7 +115,7 @@ class CarryCells:
                 for name in reduction.carry_dtypes(self.level.footprint)
             }
             check_size(sum(array.nbytes for array in arrays.values()), room * self.cell_size, cell)
-            fields = {name: read_box(array, Box((0,) * array.ndim, array.shape)) for name, array in arrays.items()}
+            fields = {name: ChunkReader(array).read(whole_array(array)) for name, array in arrays.items()}
             state = reduction.from_carry(fields, footprints_of(cell, self.level, self.extent))
             if cell == box:
                 return state
@@ -184,7 +194,7 @@ class CellsWriter:
                 overwrite=True,
             )
             if field.size:
-                write_box(array, Box((0,) * field.ndim, field.shape), field)
+                ChunkWriter(array).write(whole_array(array), field)
 
 
 def footprints_of(box: Box, level: Level, extent: Shape) -> Footprints:
@@ -192,6 +202,10 @@ def footprints_of(box: Box, level: Level, extent: Shape) -> Footprints:
     return tuple(
         axis_footprint(a, b, f, n) for a, b, f, n in zip(box.start, box.stop, level.cumulative, extent, strict=True)
     )
+
+
+def whole_array(array: zarr.Array[Any]) -> Box:
+    return Box((0,) * array.ndim, array.shape)
 
 
 def whole(box: Box) -> tuple[slice, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ArgumentError",
     "BuildError",
+    "ChunkError",
     "ChunkPyramidError",
     "PlanError",
     "SourceNotFoundError",
@@ -34,3 +35,7 @@ class SourceNotFoundError(ChunkPyramidError, FileNotFoundError):
 
 class BuildError(ChunkPyramidError, RuntimeError):
     """A build could not go on, or its result is not what it must be."""
+
+
+class ChunkError(BuildError):
+    """A chunk is there, but it cannot be read."""

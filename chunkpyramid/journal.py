@@ -12,7 +12,7 @@ import zarr
 from chunkpyramid.errors import TargetExistsError
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
-from chunkpyramid.store import create_level, default_compressors, delete, delete_dir, write_only
+from chunkpyramid.store import create_level, default_compressors, delete, delete_dir
 
 __all__ = ["SCRATCH", "Journal"]
 
@@ -95,7 +95,7 @@ class Journal:
 
     def flags(self, stage: Stage) -> zarr.Array[Any]:
         """Return the array in which a task sets the done flag of its block."""
-        return write_only(self._flags(stage))
+        return self._flags(stage)
 
     def carry(self, level: int) -> zarr.Group:
         """Return the group with the carry of a level."""

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import re
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
-from zarr.abc.store import ByteRequest
+from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.buffer import cpu
-from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
-from chunkpyramid.grid import Box, Shape
+from chunkpyramid.grid import Shape
 
 __all__ = [
+    "Encoded",
+    "Request",
     "array_name",
     "consolidate",
-    "copying",
     "create_level",
     "default_compressors",
     "delete",
@@ -31,74 +32,28 @@ __all__ = [
     "empty_group",
     "entries",
     "existing_group",
+    "fetch",
     "is_in_memory",
+    "is_local",
     "is_local_path",
     "level_array",
     "open_node",
     "parent_group",
     "path_id",
     "plain_path",
-    "read_box",
+    "put",
+    "remove",
     "same_encoding",
     "store_id",
-    "write_box",
-    "write_only",
     "writes_without_copy",
 ]
 
+Encoded = bytes | memoryview
+
+# a key, and the range of its bytes if not all are wanted
+Request = tuple[str, ByteRequest | None]
+
 METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
-
-
-def is_metadata(key: str) -> bool:
-    return key.rsplit("/", 1)[-1] in METADATA_FILES
-
-
-class InterceptingStore(WrapperStore[Any]):
-    """A store that changes what `get` does, and so lets zarr read through nothing else."""
-
-    # newer versions of zarr read from some stores by other methods, which wrappers hand on to the wrapped store
-    _supports_sync_io = False
-
-
-class WriteOnlyStore(InterceptingStore):
-    """A store that shows no chunk: what is written replaces what was there, and is never read back.
-
-    zarr reads a shard before it writes it, even if all of it is replaced. A write unit has one writer that writes
-    it whole, so there is nothing to read.
-    """
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        return await super().get(key, prototype, byte_range) if is_metadata(key) else None
-
-
-class CopyingStore(InterceptingStore):
-    """A store that writes every chunk that is read to another array too, encoded as it is.
-
-    Level 0 comes about while its source is read: one read, no encoding.
-    """
-
-    def __init__(self, store: Any, source: zarr.Array[Any], target: zarr.Array[Any]):
-        super().__init__(store)
-        self.source = source
-        self.target = target
-
-    def _with_store(self, store: Any) -> CopyingStore:
-        return CopyingStore(store, self.source, self.target)
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        value = await super().get(key, prototype, byte_range)
-        name = key.removeprefix(f"{self.source.path}/" if self.source.path else "")
-        if value is not None and not is_metadata(key):
-            index = tuple(int(number) for number in re.findall(r"\d+", name))
-            path = f"{self.target.path}/" if self.target.path else ""
-            await self.target.store.set(path + self.target.metadata.encode_chunk_key(index), value)
-        return value
-
-
-def copying(source: zarr.Array[Any], target: zarr.Array[Any]) -> zarr.Array[Any]:
-    """Return the source for reading whole chunks, which are copied to the target as they are read."""
-    store = CopyingStore(source.store, source, target)
-    return zarr.open_array(store, path=source.path, mode="r", zarr_format=source.metadata.zarr_format)
 
 
 def same_encoding(source: zarr.Array[Any], target: zarr.Array[Any]) -> bool:
@@ -109,13 +64,6 @@ def same_encoding(source: zarr.Array[Any], target: zarr.Array[Any]) -> bool:
     keys = ("zarr_format", "data_type", "dtype", "order", "codecs", "compressor", "filters", "fill_value")
     described = [array.metadata.to_dict() for array in (source, target)]
     return all(described[0].get(key) == described[1].get(key) for key in keys)
-
-
-def write_only(array: zarr.Array[Any]) -> zarr.Array[Any]:
-    """Return the array for writing whole write units, which are never read back."""
-    return zarr.open_array(
-        WriteOnlyStore(array.store), path=array.path, mode="r+", zarr_format=array.metadata.zarr_format
-    )
 
 
 def is_in_memory(store: Any) -> bool:
@@ -379,13 +327,65 @@ def delete_dir(store: Any, path: str) -> None:
     sync(store.delete_dir(path))
 
 
-def read_box(array: zarr.Array[Any], box: Box) -> npt.NDArray[Any]:
-    """Return the voxels of a box."""
-    values = np.empty(box.shape, dtype=array.dtype)
-    array.get_basic_selection(box.slices, out=cpu.NDBuffer.from_numpy_array(values))
-    return values
+def is_local(store: Any) -> bool:
+    """Whether the store is a folder of this machine's file system, read and written without a wrapper."""
+    return type(store) is LocalStore
 
 
-def write_box(array: zarr.Array[Any], box: Box, values: npt.NDArray[Any]) -> None:
-    """Write the voxels of a box, a whole number of write units or what the array's edge leaves of them."""
-    array.set_basic_selection(box.slices, values)
+def fetch(store: Any, requests: Sequence[Request]) -> list[Encoded | Exception | None]:
+    """Return what is stored under keys, or in ranges of it: None if there is nothing, an exception if it can't be read.
+
+    Folders are read by this thread, other stores are asked for everything at once.
+    """
+    if is_local(store):
+        return [_read_file(store.root / key, byte_range) for key, byte_range in requests]
+
+    async def get_all() -> list[Any]:
+        prototype = default_buffer_prototype()
+        found = [store.get(key, prototype, byte_range) for key, byte_range in requests]
+        return await asyncio.gather(*found, return_exceptions=True)
+
+    results: list[Encoded | Exception | None] = []
+    for found in sync(get_all()):
+        if isinstance(found, BaseException) and not isinstance(found, Exception):
+            raise found
+        results.append(memoryview(found.as_buffer_like()) if isinstance(found, Buffer) else found)
+    return results
+
+
+def _read_file(path: Path, byte_range: ByteRequest | None) -> bytes | Exception | None:
+    try:
+        with path.open("rb") as file:
+            if isinstance(byte_range, RangeByteRequest):
+                file.seek(byte_range.start)
+                return file.read(byte_range.end - byte_range.start)
+            if isinstance(byte_range, SuffixByteRequest):
+                file.seek(max(0, file.seek(0, os.SEEK_END) - byte_range.suffix))
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return error
+
+
+def put(store: Any, items: Sequence[tuple[str, Encoded]]) -> None:
+    """Store bytes under keys, all of them at once."""
+    # a store in memory keeps what it is given: that has to be a copy without the memory around it
+    keeps = is_in_memory(store)
+
+    async def set_all() -> None:
+        buffers = [(key, cpu.Buffer.from_bytes(bytes(data) if keeps else data)) for key, data in items]
+        await asyncio.gather(*(store.set(key, buffer) for key, buffer in buffers))
+
+    if items:
+        sync(set_all())
+
+
+def remove(store: Any, keys: Sequence[str]) -> None:
+    """Delete keys of a store that may be there."""
+
+    async def delete_all() -> None:
+        await asyncio.gather(*map(store.delete, keys))
+
+    if keys:
+        sync(delete_all())

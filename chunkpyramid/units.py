@@ -2,63 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.grid import Box, Shape, ceil_div, tile
-from chunkpyramid.shards import ShardWriter
-from chunkpyramid.store import read_box, write_box
 
-__all__ = ["ChunkWriter", "PartialUnits", "WriteUnits", "Writer", "writer_for"]
-
-
-class Writer(Protocol):
-    """Takes boxes of whole chunks, or what the array's edge leaves of them."""
-
-    @property
-    def unfinished(self) -> int:
-        """How many write units have been begun and not finished."""
-
-    def write(self, box: Box, values: npt.NDArray[Any]) -> None:
-        """Take the voxels of a box."""
-
-    def skip(self, box: Box) -> None:
-        """Take note that a box holds nothing but the fill value."""
-
-    def flush(self) -> None:
-        """Finish all write units: what nobody has delivered of them stays as it is in the array."""
-
-
-class ChunkWriter:
-    """Writes chunks, which are the write units of an array that is not sharded."""
-
-    unfinished = 0
-
-    def __init__(self, array: zarr.Array[Any]):
-        self.array = array
-
-    def write(self, box: Box, values: npt.NDArray[Any]) -> None:
-        write_box(self.array, box, values)
-
-    def skip(self, box: Box) -> None:
-        """Do nothing: chunks that are missing hold the fill value."""
-
-    def flush(self) -> None:
-        """Do nothing: every chunk was written when it came."""
-
-
-def writer_for(array: zarr.Array[Any]) -> Writer:
-    """Return what writes the chunks of an array, sharded or not."""
-    return ShardWriter(array) if array.shards else ChunkWriter(array)
+__all__ = ["PartialUnits", "WriteUnits"]
 
 
 class WriteUnits:
     """Collects what pieces deliver for one array, and hands on a chunk the moment that it is whole."""
 
-    def __init__(self, array: zarr.Array[Any], writer: Writer):
+    def __init__(self, array: zarr.Array[Any], writer: ChunkWriter):
         self.array = array
         self.writer = writer
         # by the start of a chunk: its voxels, None as long as they are all zeros, and how many are missing
@@ -108,17 +67,18 @@ class WriteUnits:
         return Box(start, stop) if all(a < b for a, b in zip(start, stop, strict=True)) else None
 
     def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
-        if values is None:
-            self.writer.skip(box)
-        else:
-            self.writer.write(box, values)
+        self.writer.write(box, values)
 
 
 class PartialUnits(WriteUnits):
     """`WriteUnits` for a part of an array: voxels that nobody delivers stay what they are in the array."""
 
+    def __init__(self, array: zarr.Array[Any], writer: ChunkWriter):
+        super().__init__(array, writer)
+        self.reader = ChunkReader(array)
+
     def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
-        return read_box(self.array, chunk)
+        return self.reader.read(chunk)
 
     def flush(self) -> None:
         """Hand on the chunks that were delivered in part, and finish all write units."""

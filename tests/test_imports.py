@@ -16,7 +16,7 @@ PACKAGE = Path(chunkpyramid.__file__).parent
 FLOORS = (
     {"errors", "exact_mode", "grid", "methods", "reduce", "reduction", "_version"},
     {"blocking", "coordinates", "downsample", "factors", "memory", "phantom", "plan", "report"},
-    {"ome", "progress", "shards", "source", "store"},
+    {"chunks", "codec", "ome", "progress", "shards", "source", "store"},
     {"block", "carry", "journal", "units"},
     {"execute", "verify"},
     {"accessor", "build", "cli", "demo", "prepare", "pyramid"},

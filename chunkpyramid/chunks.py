@@ -1,0 +1,222 @@
+"""Reading and writing boxes of an array, chunk by chunk: every chunk is fetched once and written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.abc.store import RangeByteRequest
+
+from chunkpyramid.codec import codec_for
+from chunkpyramid.errors import ChunkError
+from chunkpyramid.grid import Box, Shape, tile
+from chunkpyramid.memory import CHUNKS_IN_FLIGHT
+from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout
+from chunkpyramid.store import Encoded, Request, fetch, is_local, put, remove
+
+__all__ = ["ChunkReader", "ChunkWriter"]
+
+MOST_INDEXES = 64
+
+
+class Chunks:
+    """The chunks of an array, or its shards: where they are in the store."""
+
+    def __init__(self, array: zarr.Array[Any]):
+        self.array = array
+        self.shape: Shape = tuple(map(int, array.shape))
+        self.chunks: Shape = tuple(map(int, array.chunks))
+        self.codec = codec_for(array)
+        self.shards = ShardLayout(array) if array.shards else None
+        self.prefix = f"{array.path}/" if array.path else ""
+        # stores that answer at once are asked for one chunk after the other: that takes the least memory
+        self.in_flight = 1 if is_local(array.store) else CHUNKS_IN_FLIGHT
+
+    def key(self, start: Shape, unit: Shape) -> str:
+        """Return the key of the chunk or shard that begins at a voxel."""
+        index = tuple(a // n for a, n in zip(start, unit, strict=True))
+        return self.prefix + str(self.array.metadata.encode_chunk_key(index))
+
+    def place_in_shard(self, layout: ShardLayout, chunk: Box) -> Shape:
+        """Return where in its shard a chunk is."""
+        return layout.place_of(tuple(a // c for a, c in zip(chunk.start, self.chunks, strict=True)))
+
+
+class ChunkReader(Chunks):
+    """Reads boxes of an array. Chunks that are missing hold the fill value; those that cannot be read are an error.
+
+    ``copy_to`` is an array with the same chunks, codecs and fill value, to which all chunks are copied as they are
+    read, without being encoded again.
+    """
+
+    def __init__(self, array: zarr.Array[Any], copy_to: zarr.Array[Any] | None = None):
+        super().__init__(array)
+        self.copy_to = None if copy_to is None else Chunks(copy_to)
+        # of shards that are read in parts
+        self.indexes: dict[Shape, Index | None] = {}
+
+    def read(self, box: Box) -> npt.NDArray[Any]:
+        """Return the voxels of a box, in native byte order."""
+        out = np.empty(box.shape, dtype=self.array.dtype.newbyteorder("="))
+        for chunk, data in self._encoded(box):
+            part = chunk.intersect(box)
+            target = out[part.relative_to(box.start).slices]
+            if data is None:
+                target[...] = 0 if self.array.fill_value is None else self.array.fill_value
+            elif part == chunk:
+                self._decode(chunk, data, target)
+            else:
+                voxels = np.empty(self.chunks, dtype=out.dtype)
+                self._decode(chunk, data, voxels)
+                target[...] = voxels[part.relative_to(chunk.start).slices]
+        return out
+
+    def _decode(self, chunk: Box, data: Encoded, out: npt.NDArray[Any]) -> None:
+        try:
+            self.codec.decode(data, out)
+        except Exception as error:  # codecs raise what they like
+            raise self._unreadable(chunk, error) from error
+
+    def _encoded(self, box: Box) -> Iterator[tuple[Box, Encoded | None]]:
+        """Yield the chunks that a box touches, whole, each with its bytes."""
+        if self.shards is not None:
+            for shard in tile(box, self.shards.shape):
+                yield from self._encoded_in_shard(self.shards, shard, shard.intersect(box))
+            return
+        for cells in batches(list(tile(box, self.chunks)), self.in_flight):
+            found = self._fetch(cells, [(self.key(cell.start, self.chunks), None) for cell in cells])
+            if self.copy_to is not None:
+                there = [self.copy_to.key(cell.start, self.chunks) for cell in cells]
+                copies = [(key, data) for key, data in zip(there, found, strict=True) if data is not None]
+                put(self.copy_to.array.store, copies)
+            yield from zip(cells, found, strict=True)
+
+    def _encoded_in_shard(self, layout: ShardLayout, shard: Box, box: Box) -> Iterator[tuple[Box, Encoded | None]]:
+        """Yield the chunks of a shard that a box inside of it touches: of a whole shard, by one request."""
+        key = self.key(shard.start, layout.shape)
+        cells = list(tile(box, self.chunks))
+        if box == shard.clip(self.shape):
+            whole, *_ = self._fetch(cells[:1], [(key, None)])
+            index = self._index(cells[0], whole, layout.index_of)
+            for cell in cells:
+                place = self.place_in_shard(layout, cell)
+                yield cell, None if whole is None else chunk_of(whole, index, place)
+            return
+        if shard.start not in self.indexes:
+            # pieces finish a shard before they begin the next, but several shards can meet in one piece
+            while len(self.indexes) >= MOST_INDEXES:
+                self.indexes.pop(next(iter(self.indexes)))
+            part, *_ = self._fetch(cells[:1], [(key, layout.index_request)])
+            self.indexes[shard.start] = self._index(cells[0], part, layout.decode_index)
+        index = self.indexes[shard.start]
+        for some in batches(cells, self.in_flight):
+            ranges = [byte_range(index, self.place_in_shard(layout, cell)) for cell in some]
+            there = [cell for cell, part in zip(some, ranges, strict=True) if part is not None]
+            found = dict(
+                zip(there, self._fetch(there, [(key, part) for part in ranges if part is not None]), strict=True)
+            )
+            yield from ((cell, found.get(cell)) for cell in some)
+
+    def _fetch(self, cells: Sequence[Box], requests: Sequence[Request]) -> list[Encoded | None]:
+        found = fetch(self.array.store, requests)
+        for cell, data in zip(cells, found, strict=True):
+            if isinstance(data, Exception):
+                raise self._unreadable(cell, data) from data
+        return found  # type: ignore[return-value]
+
+    def _index(self, chunk: Box, data: Encoded | None, decode: Callable[[Encoded], Index]) -> Index | None:
+        if data is None:
+            return None
+        try:
+            return decode(data)
+        except Exception as error:  # codecs raise what they like
+            raise self._unreadable(chunk, error) from error
+
+    def _unreadable(self, chunk: Box, error: Exception) -> ChunkError:
+        index = tuple(a // c for a, c in zip(chunk.start, self.chunks, strict=True))
+        return ChunkError(f"chunk {index} of {self.array.store_path} cannot be read: {type(error).__name__}: {error}")
+
+
+class ChunkWriter(Chunks):
+    """Writes boxes of whole chunks, or what the array's edge leaves of them; a shard as soon as it is whole.
+
+    Chunks that hold nothing but the fill value are not written. Nothing is ever read back but by `flush`.
+    """
+
+    def __init__(self, array: zarr.Array[Any], *, replaces: bool = False):
+        super().__init__(array)
+        self.replaces = replaces
+        self.open: dict[Shape, OpenShard] = {}
+
+    @property
+    def unfinished(self) -> int:
+        """How many shards have been begun and not finished."""
+        return len(self.open)
+
+    def write(self, box: Box, values: npt.NDArray[Any] | None) -> None:
+        """Write the voxels of a box; None stands for voxels that are all the fill value."""
+        if self.shards is not None:
+            for shard in tile(box, self.shards.shape):
+                self._fill(self.shards, shard, shard.intersect(box), box, values)
+            return
+        for cells in batches(list(tile(box, self.chunks)), self.in_flight):
+            encoded = [(self.key(cell.start, self.chunks), self._encode(cell, box, values)) for cell in cells]
+            self._put(encoded)
+
+    def flush(self) -> None:
+        """Finish all shards: chunks that nobody has delivered are those of the shard that is there."""
+        while self.shards is not None and self.open:
+            start, shard = self.open.popitem()
+            stored, *_ = fetch(self.array.store, [(self.key(start, self.shards.shape), None)])
+            if isinstance(stored, Exception):
+                raise stored
+            if stored is not None:
+                shard.add_missing(stored)
+            self._put([(self.key(start, self.shards.shape), shard.encoded())])
+
+    def _fill(self, layout: ShardLayout, shard: Box, part: Box, box: Box, values: npt.NDArray[Any] | None) -> None:
+        filled = self.open.pop(shard.start, None) or OpenShard(layout, layout.chunks_inside(shard, self.shape))
+        for cell in tile(part, self.chunks):
+            filled.add(self.place_in_shard(layout, cell), self._encode(cell, box, values))
+        if filled.is_complete:
+            self._put([(self.key(shard.start, layout.shape), filled.encoded())])
+        else:
+            self.open[shard.start] = filled
+
+    def _encode(self, cell: Box, box: Box, values: npt.NDArray[Any] | None) -> Encoded | None:
+        if values is None:
+            return None
+        part = cell.intersect(box)
+        voxels = values[part.relative_to(box.start).slices]
+        if part != cell:
+            # the edge of the array cuts off chunks, but not what is stored of them
+            whole = np.empty(cell.shape, dtype=voxels.dtype)
+            whole[...] = 0 if self.array.fill_value is None else self.array.fill_value
+            whole[part.relative_to(cell.start).slices] = voxels
+            voxels = whole
+        return self.codec.encode(voxels)
+
+    def _put(self, encoded: Sequence[tuple[str, Encoded | None]]) -> None:
+        put(self.array.store, [(key, data) for key, data in encoded if data is not None])
+        if self.replaces:
+            remove(self.array.store, [key for key, data in encoded if data is None])
+
+
+def batches(cells: Sequence[Box], size: int) -> Iterator[Sequence[Box]]:
+    return (cells[start : start + size] for start in range(0, len(cells), size))
+
+
+def byte_range(index: Index | None, place: Shape) -> RangeByteRequest | None:
+    """Return where a shard holds a chunk, None if it does not."""
+    if index is None:
+        return None
+    start, length = map(int, index[place])
+    return None if start == MISSING else RangeByteRequest(start, start + length)
+
+
+def chunk_of(shard: Encoded, index: Index | None, place: Shape) -> Encoded | None:
+    part = byte_range(index, place)
+    return None if part is None else shard[part.start : part.end]

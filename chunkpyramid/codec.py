@@ -1,0 +1,182 @@
+"""Encoding and decoding one chunk, in the thread that asks for it.
+
+zarr decodes and encodes in a pool of threads of its own, several chunks of a call at a time, each of them copied more
+than once. That is fast, but how much memory it takes depends on the chunks and on luck. A task of a build works on one
+chunk at a time, and there are as many tasks as there is memory for. The codecs that nearly all arrays have are called
+directly; all others encode and decode through zarr, in an array of one chunk. Both give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numcodecs
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.buffer import cpu
+from zarr.codecs import ShardingCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
+
+from chunkpyramid.grid import Shape
+from chunkpyramid.store import Encoded
+
+__all__ = ["ChunkCodec", "all_bits_equal", "as_json", "codec_for", "one_chunk_codec", "sharding_codec"]
+
+# dtypes that are nothing but bits
+PLAIN_KINDS = "biufcmM"
+
+# So many voxels at a time are looked at: hardly any chunk begins with as many equal ones, but those that are all equal.
+GLANCE = 2**16
+
+
+class ChunkCodec(Protocol):
+    """Encodes and decodes the chunks of one array."""
+
+    def encode(self, values: npt.NDArray[Any]) -> Encoded | None:
+        """Return the voxels of a whole chunk encoded, None if they are all the fill value."""
+
+    def decode(self, data: Encoded, out: npt.NDArray[Any]) -> None:
+        """Write the voxels of an encoded chunk to ``out``, which has the chunk's shape."""
+
+
+class DirectCodec:
+    """Values as they are in memory, and compressors of numcodecs."""
+
+    def __init__(self, dtype: np.dtype[Any], fill_value: Any, compressors: Sequence[Any]):
+        self.dtype = dtype
+        self.fill_value = None if fill_value is None else np.asarray(fill_value).astype(dtype.newbyteorder("="))
+        self.compressors = tuple(compressors)
+
+    def encode(self, values: npt.NDArray[Any]) -> Encoded | None:
+        if self.fill_value is not None and all_bits_equal(values, self.fill_value):
+            return None
+        plain = np.ascontiguousarray(values, dtype=self.dtype)
+        data: Any = plain.reshape(-1).view(np.uint8)
+        for compressor in self.compressors:
+            data = compressor.encode(data)
+        return memoryview(data)
+
+    def decode(self, data: Encoded, out: npt.NDArray[Any]) -> None:
+        decoded: Any = data
+        for compressor in reversed(self.compressors[1:]):
+            decoded = compressor.decode(decoded)
+        fits = out.flags.c_contiguous and out.dtype == self.dtype
+        if self.compressors and fits:
+            # codecs check that what they decode has as many bytes
+            self.compressors[0].decode(decoded, out=out.reshape(-1).view(np.uint8))
+            return
+        if self.compressors:
+            decoded = self.compressors[0].decode(decoded)
+        values = np.frombuffer(decoded, dtype=np.uint8)
+        if values.size != out.size * self.dtype.itemsize:
+            raise ValueError(f"a chunk has {values.size} bytes, but should have {out.size * self.dtype.itemsize}")
+        np.copyto(out, values.view(self.dtype).reshape(out.shape), casting="equiv")
+
+
+class OneChunk(MemoryStore):
+    """The store of an array of one chunk: the metadata, and the chunk encoded."""
+
+    def __init__(self, metadata: Mapping[str, bytes]):
+        super().__init__({key: cpu.Buffer.from_bytes(document) for key, document in metadata.items()})
+
+    def take(self, key: str) -> Buffer | None:
+        return self._store_dict.pop(key, None)
+
+    def lay(self, key: str, data: Encoded) -> None:
+        self._store_dict[key] = cpu.Buffer.from_bytes(bytes(data))
+
+
+class ZarrCodec:
+    """Any codecs that zarr knows."""
+
+    def __init__(self, metadata: Mapping[str, bytes], zarr_format: Any):
+        self.store = OneChunk(metadata)
+        self.array = zarr.open_array(self.store, mode="r+", zarr_format=zarr_format)
+        self.key = self.array.metadata.encode_chunk_key((0,) * self.array.ndim)
+
+    def encode(self, values: npt.NDArray[Any]) -> Encoded | None:
+        self.array[...] = values
+        encoded = self.store.take(self.key)
+        return None if encoded is None else memoryview(encoded.as_buffer_like())
+
+    def decode(self, data: Encoded, out: npt.NDArray[Any]) -> None:
+        self.store.lay(self.key, data)
+        out[...] = self.array[...]
+        self.store.take(self.key)
+
+
+def all_bits_equal(values: npt.NDArray[Any], value: npt.NDArray[Any]) -> bool:
+    """Whether all bits of all values are those of one value: 0.0 is not -0.0, and NaN is equal to itself."""
+    if values.dtype.kind not in PLAIN_KINDS or values.dtype.itemsize > 8:
+        return False
+    bits = f"u{values.dtype.itemsize}"
+    seen, expected = values.view(bits), value.view(bits)
+    step = max(1, GLANCE * len(seen) // seen.size)
+    return all((seen[start : start + step] == expected).all() for start in range(0, len(seen), step))
+
+
+def codec_for(array: zarr.Array[Any]) -> ChunkCodec:
+    """Return what encodes and decodes the chunks of an array, those inside of shards if it is sharded."""
+    described = as_json(array.metadata.to_dict())
+    if array.metadata.zarr_format == 2:
+        compressor = array.metadata.compressor
+        plain = not array.metadata.filters and array.metadata.order == "C"
+        if plain and array.dtype.kind in PLAIN_KINDS:
+            return DirectCodec(array.dtype, array.metadata.fill_value, [compressor] if compressor is not None else [])
+        shape = list(array.chunks)
+        return ZarrCodec({".zarray": json.dumps(described | {"shape": shape, "chunks": shape}).encode()}, 2)
+    sharding = sharding_codec(array)
+    codecs = described["codecs"] if sharding is None else as_json(sharding.to_dict())["configuration"]["codecs"]
+    direct = _compressors(codecs)
+    if direct is not None and array.dtype.kind in PLAIN_KINDS:
+        big = codecs[0].get("configuration", {}).get("endian") == "big"
+        return DirectCodec(array.dtype.newbyteorder(">" if big else "<"), array.fill_value, direct)
+    return one_chunk_codec(described, array.chunks, codecs)
+
+
+def one_chunk_codec(described: Mapping[str, Any], shape: Shape, codecs: Sequence[Any]) -> ZarrCodec:
+    """Return the codec of chunks of this shape, with the metadata of an array of zarr format 3 for the rest."""
+    alone = {
+        **described,
+        "shape": list(shape),
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(shape)}},
+        "codecs": list(codecs),
+    }
+    return ZarrCodec({"zarr.json": json.dumps(alone).encode()}, 3)
+
+
+def sharding_codec(array: zarr.Array[Any]) -> ShardingCodec | None:
+    """Return the codec that makes the shards of an array, None if it has no shards."""
+    codecs: tuple[Any, ...] = getattr(array.metadata, "codecs", ())
+    return codecs[0] if array.shards else None
+
+
+def _compressors(codecs: Sequence[Mapping[str, Any]]) -> list[Any] | None:
+    """Return the compressors of a chain of codecs as numcodecs has them, None if there are others in it."""
+    first, *others = codecs
+    if first["name"] != "bytes":
+        return None
+    found = []
+    for codec in others:
+        options = dict(codec.get("configuration", {}))
+        if codec["name"] == "blosc":
+            options["shuffle"] = ("noshuffle", "shuffle", "bitshuffle").index(options["shuffle"])
+        elif codec["name"] not in ("zstd", "gzip"):
+            return None
+        found.append(numcodecs.get_codec({"id": codec["name"], **options}))
+    return found
+
+
+def as_json(described: Any) -> Any:
+    """Return what metadata describe as plain JSON: they hold codecs as objects."""
+
+    def plain(item: Any) -> Any:
+        return (
+            item.to_dict() if hasattr(item, "to_dict") else item.value if hasattr(item, "value") else item.get_config()
+        )
+
+    return json.loads(json.dumps(described, default=plain))
