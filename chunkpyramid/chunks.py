@@ -13,11 +13,11 @@ from zarr.abc.store import RangeByteRequest
 from chunkpyramid.codec import codec_for
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.grid import Box, Shape, tile
-from chunkpyramid.memory import CHUNKS_IN_FLIGHT
+from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout
 from chunkpyramid.store import Encoded, Request, fetch, is_local, put, remove
 
-__all__ = ["ChunkReader", "ChunkWriter"]
+__all__ = ["ChunkReader", "ChunkWriter", "chunk_access"]
 
 MOST_INDEXES = 64
 
@@ -32,8 +32,7 @@ class Chunks:
         self.codec = codec_for(array)
         self.shards = ShardLayout(array) if array.shards else None
         self.prefix = f"{array.path}/" if array.path else ""
-        # stores that answer at once are asked for one chunk after the other: that takes the least memory
-        self.in_flight = 1 if is_local(array.store) else CHUNKS_IN_FLIGHT
+        self.in_flight = at_once(array.store)
 
     def key(self, start: Shape, unit: Shape) -> str:
         """Return the key of the chunk or shard that begins at a voxel."""
@@ -203,6 +202,16 @@ class ChunkWriter(Chunks):
         put(self.array.store, [(key, data) for key, data in encoded if data is not None])
         if self.replaces:
             remove(self.array.store, [key for key, data in encoded if data is None])
+
+
+def at_once(store: Any) -> int:
+    """Return how many chunks a store is asked for at once: just one if it answers at once, which takes least memory."""
+    return 1 if is_local(store) else CHUNKS_IN_FLIGHT
+
+
+def chunk_access(array: zarr.Array[Any], store: Any) -> ChunkAccess:
+    """Return what it takes to read or write the chunks of an array with these codecs, in this store."""
+    return ChunkAccess(at_once(store), codec_for(array).copies)
 
 
 def batches(cells: Sequence[Box], size: int) -> Iterator[Sequence[Box]]:

@@ -36,6 +36,9 @@ GLANCE = 2**16
 class ChunkCodec(Protocol):
     """Encodes and decodes the chunks of one array."""
 
+    # how many copies of a chunk, neither encoded nor in the array that it goes to, are in memory while it is coded
+    copies: int
+
     def encode(self, values: npt.NDArray[Any]) -> Encoded | None:
         """Return the voxels of a whole chunk encoded, None if they are all the fill value."""
 
@@ -45,6 +48,8 @@ class ChunkCodec(Protocol):
 
 class DirectCodec:
     """Values as they are in memory, and compressors of numcodecs."""
+
+    copies = 1
 
     def __init__(self, dtype: np.dtype[Any], fill_value: Any, compressors: Sequence[Any]):
         self.dtype = dtype
@@ -92,6 +97,8 @@ class OneChunk(MemoryStore):
 
 class ZarrCodec:
     """Any codecs that zarr knows."""
+
+    copies = 4
 
     def __init__(self, metadata: Mapping[str, bytes], zarr_format: Any):
         self.store = OneChunk(metadata)

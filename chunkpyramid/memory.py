@@ -9,10 +9,9 @@ from pathlib import Path
 __all__ = [
     "BASELINE",
     "CHUNKS_IN_FLIGHT",
-    "DECODING_COPIES",
-    "ENCODING_COPIES",
     "GRAPH_BYTES_PER_TASK",
     "RETAINED_COPIES",
+    "ChunkAccess",
     "TaskMemory",
     "available_memory",
     "headroom",
@@ -25,21 +24,34 @@ MIB = 2**20
 
 # Resident size of a process that has imported numpy, dask, zarr and xarray and written its first chunks,
 # heap fragmentation included: 145 MiB were measured (CPython 3.11, zarr 3.1, glibc), the rest is margin.
-BASELINE = 200 * MIB
+BASELINE = 160 * MIB
 
-# zarr works on this many chunks of one read or write at a time (its setting async.concurrency).
+# Stores that answer late are asked for this many chunks at a time.
 CHUNKS_IN_FLIGHT = 10
 
-# Copies of a chunk in flight when it does not compress: as read and decoded; as cut out of the array, as laid out for
-# the codec, as the codec's buffer and as what is handed to the store.
-DECODING_COPIES = 4
-ENCODING_COPIES = 4
-
 # The C library's allocator keeps freed memory of about this many chunks for each task: it has an arena per thread.
-RETAINED_COPIES = 3
+RETAINED_COPIES = 2
 
 # Bytes per task of the graph that stay resident: key, dependencies and result.
 GRAPH_BYTES_PER_TASK = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkAccess:
+    """What it takes to read or write chunks: how many encoded ones at once, and copies while one is coded."""
+
+    at_once: int = 1
+    copies: int = 1
+
+    @property
+    def copies_to_write(self) -> int:
+        """How often the store copies what it is given: not at all, if it is a folder."""
+        return 0 if self.at_once == 1 else 1
+
+    def bytes_in_use(self, chunk_bytes: int, chunks: int) -> int:
+        """Return the bytes that it takes to code so many chunks, beside the voxels themselves."""
+        encoded = min(self.at_once, chunks) * (1 + self.copies_to_write) * most_encoded(chunk_bytes)
+        return encoded + (self.copies + RETAINED_COPIES) * chunk_bytes
 
 
 @dataclass(frozen=True, slots=True)

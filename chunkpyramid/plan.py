@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -24,10 +24,7 @@ from chunkpyramid.factors import cumulative_factors
 from chunkpyramid.grid import Shape, ceil_div, ceil_shape, lcm_shape, multiply
 from chunkpyramid.memory import (
     BASELINE,
-    CHUNKS_IN_FLIGHT,
-    DECODING_COPIES,
-    ENCODING_COPIES,
-    RETAINED_COPIES,
+    ChunkAccess,
     TaskMemory,
     most_encoded,
     process_peak,
@@ -73,8 +70,8 @@ class Request:
 
     ``read_chunks`` is the chunk shape of a zarr source, or None for a source whose blocks arrive as NumPy arrays, and
     ``read_shards`` its shard shape if it is sharded; ``copies_level_0`` tells that chunks of the source are chunks of
-    level 0 as they are; ``copies_to_write`` is how often the target's store copies what it is given; ``threads`` is the
-    number of tasks that one process may run at once, and ``slots`` that of all processes together.
+    level 0 as they are; ``threads`` is the number of tasks that one process may run at once, and ``slots`` that of all
+    processes together; ``source_access`` and ``target_access`` tell what it takes to get at chunks.
     """
 
     levels: tuple[Level, ...]
@@ -84,9 +81,10 @@ class Request:
     memory_limit: int
     read_shards: Shape | None = None
     copies_level_0: bool = False
-    copies_to_write: int = 0
     threads: int = 1
     slots: int = 1
+    source_access: ChunkAccess = field(default_factory=ChunkAccess)
+    target_access: ChunkAccess = field(default_factory=ChunkAccess)
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,28 +443,29 @@ def _task_memory(
         chunk_bytes = math.prod(ceil_shape(inside(output.chunk, extent), output.factor)) * output.itemsize
         if not is_direct(piece, output.chunk, extent):
             buffers += open_units(block, piece, units, output.chunk, extent) * chunk_bytes
-        # cells are written and read one by one
-        whole = math.prod(max(1, n // c) for n, c in zip(held, output.chunk, strict=True))
-        in_flight = 1 if in_cells else min(CHUNKS_IN_FLIGHT, whole)
-        # zarr pads what the edge of the array cuts off a chunk before it is encoded
+        # cells are written one by one
+        whole = 1 if in_cells else math.prod(max(1, n // c) for n, c in zip(held, output.chunk, strict=True))
+        # what the edge of the array cuts off a chunk is encoded too
         padded_bytes = math.prod(ceil_shape(output.chunk, output.factor)) * output.itemsize
         largest = chunk_bytes if in_cells else padded_bytes
-        encoded = max(encoded, (ENCODING_COPIES * in_flight + RETAINED_COPIES) * largest)
+        encoded = max(encoded, request.target_access.bytes_in_use(largest, whole))
         if output.unit != output.chunk:
             # shards of a piece that holds them whole are written one after the other
             whole = is_direct(piece, output.unit, extent)
             shards = 1 if whole else open_units(block, piece, units, output.unit, extent)
             chunks = math.prod(ceil_shape(inside(output.unit, extent), output.chunk))
-            buffers += (shards + request.copies_to_write) * most_encoded(chunks * padded_bytes)
+            buffers += (shards + request.target_access.copies_to_write) * most_encoded(chunks * padded_bytes)
     read_chunks, read_shards = _read_shapes(request, source.index)
     in_cells = source.index > 0 and request.reduction.is_ragged
+    access = request.target_access if source.index else request.source_access
+    decoded = _decoding_bytes(held, read_chunks, read_shards, extent, itemsize, access, in_cells=in_cells)
     return TaskMemory(
         # a block that arrives whole is held once as it was read and once as it was put together
         block=0 if read_chunks else 2 * math.prod(inside(block, extent)) * itemsize,
         piece=math.prod(held) * itemsize if read_chunks else 0,
         states=states,
         buffers=buffers,
-        codecs=max(_decoding_bytes(held, read_chunks, read_shards, extent, itemsize, in_cells=in_cells), encoded),
+        codecs=max(decoded, encoded),
     )
 
 
@@ -476,7 +475,14 @@ def walked_units(outputs: Sequence[Output]) -> list[Shape]:
 
 
 def _decoding_bytes(
-    held: Shape, chunks: Shape | None, shards: Shape | None, extent: Shape, itemsize: int, *, in_cells: bool
+    held: Shape,
+    chunks: Shape | None,
+    shards: Shape | None,
+    extent: Shape,
+    itemsize: int,
+    access: ChunkAccess,
+    *,
+    in_cells: bool,
 ) -> int:
     """Return the bytes that are needed to read a piece from arrays with these chunks, beside the piece itself."""
     if chunks is None:
@@ -484,16 +490,9 @@ def _decoding_bytes(
     if in_cells:
         # what is cut out of the cells is put together when all of it is there
         cell_bytes = math.prod(inside(chunks, extent)) * itemsize
-        return (DECODING_COPIES + RETAINED_COPIES) * cell_bytes + math.prod(held) * itemsize
-
-    def touched(shape: Shape) -> int:
-        return math.prod(ceil_div(n, s) + (n % s > 0) for n, s in zip(held, shape, strict=True))
-
-    chunk_bytes = math.prod(chunks) * itemsize
-    in_flight, encoded = CHUNKS_IN_FLIGHT, 0
-    if shards is not None:
-        # zarr fetches what it needs of a shard before it decodes any of it, and works on several shards at a time
-        at_once = min(CHUNKS_IN_FLIGHT, touched(shards))
-        in_flight *= at_once
-        encoded = min(at_once * math.prod(shards) * itemsize, touched(chunks) * chunk_bytes)
-    return (DECODING_COPIES * min(in_flight, touched(chunks)) + RETAINED_COPIES) * chunk_bytes + encoded
+        return access.bytes_in_use(cell_bytes, 1) + math.prod(held) * itemsize
+    touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, chunks, strict=True))
+    # a shard that a piece takes as a whole is fetched as a whole
+    whole_shard = shards is not None and all(n >= min(s, e) for n, s, e in zip(held, shards, extent, strict=True))
+    encoded = most_encoded(math.prod(inside(shards, extent)) * itemsize) if whole_shard and shards else 0
+    return access.bytes_in_use(math.prod(chunks) * itemsize, touched) + encoded

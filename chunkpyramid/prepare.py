@@ -12,10 +12,12 @@ import numpy as np
 from zarr.storage import MemoryStore
 
 from chunkpyramid import ome
+from chunkpyramid.chunks import chunk_access
 from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
 from chunkpyramid.grid import Shape
+from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels, make_plan
 from chunkpyramid.source import Source, open_source, regular_step
@@ -26,7 +28,6 @@ from chunkpyramid.store import (
     default_compressors,
     empty_group,
     same_encoding,
-    writes_without_copy,
 )
 
 __all__ = ["Prepared", "prepare"]
@@ -220,7 +221,8 @@ def prepare(
             read_shards=opened.read_shards,
             writes_level_0=not in_place,
             copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
-            copies_to_write=0 if writes_without_copy(target) else 1,
+            source_access=chunk_access(opened.array, opened.array.store) if opened.is_zarr else ChunkAccess(),
+            target_access=chunk_access(rehearsed, opened.array.store if in_place else getattr(target, "store", target)),
             memory_limit=machine.memory // 2 if memory_limit is None else _bytes(memory_limit),
             threads=machine.threads,
             slots=machine.slots,

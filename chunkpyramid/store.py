@@ -45,7 +45,6 @@ __all__ = [
     "remove",
     "same_encoding",
     "store_id",
-    "writes_without_copy",
 ]
 
 Encoded = bytes | memoryview
@@ -75,14 +74,6 @@ def is_in_memory(store: Any) -> bool:
         protocol = getattr(getattr(fs, "sync_fs", fs), "protocol", ())
         return "memory" in ((protocol,) if isinstance(protocol, str) else protocol)
     return isinstance(store, MemoryStore)
-
-
-def writes_without_copy(target: Any) -> bool:
-    """Whether what is written to the target goes to files as it is, and not into a buffer of its store first."""
-    store: Any = getattr(target, "store", plain_path(target))
-    while isinstance(store, WrapperStore):
-        store = store._store
-    return store is None or is_local_path(store) or isinstance(store, LocalStore)
 
 
 def is_local_path(location: object) -> bool:
@@ -328,8 +319,8 @@ def delete_dir(store: Any, path: str) -> None:
 
 
 def is_local(store: Any) -> bool:
-    """Whether the store is a folder of this machine's file system, read and written without a wrapper."""
-    return type(store) is LocalStore
+    """Whether a store, or what one will be opened at, is a folder of this machine, without a wrapper around it."""
+    return type(store) is LocalStore or is_local_path(plain_path(store))
 
 
 def fetch(store: Any, requests: Sequence[Request]) -> list[Encoded | Exception | None]:
