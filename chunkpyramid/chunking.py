@@ -161,8 +161,8 @@ def _shape(
     """Return a shape per axis of a number for all spatial axes, a dict by axis, or one entry per (spatial) axis."""
     if isinstance(entry, str | bytes | set | frozenset):
         raise ArgumentError(
-            f"{argument} must be a number, a tuple per axis, a dict by axis or None ('auto' chooses chunks, and shards of "
-            f"all levels together), but {entry!r} was given"
+            f"{argument} must be a number, a tuple per axis, a dict by axis or None ('auto' chooses chunks, or shards "
+            f"of all levels), but {entry!r} was given"
         )
     if isinstance(entry, Mapping):
         unknown = sorted(set(entry) - set(axes), key=str)
