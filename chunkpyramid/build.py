@@ -152,9 +152,12 @@ def build_pyramid(
         Voxel size and position of the first voxel's centre, in ``unit``. Default: from the source, else 1 and 0.
     unit : str, sequence or dict by axis, optional
         Such as "nanometer". Default: from the source.
-    chunks, shards : int or tuple, optional
-        Chunk and shard shapes of all levels, in voxels; an int counts for the spatial axes. Default: chunks of the
-        source, else cubes of at most 4 MiB; no shards.
+    chunks : int, tuple, dict, "auto" or list, optional
+        Chunk shape in voxels: an int for all spatial axes; one entry per axis (or per spatial axis); a dict by axis;
+        "auto", cubes of at most 4 MiB; a list with one of these per level. Default: as the source, else "auto".
+    shards : int, tuple, dict, "auto" or list, optional
+        Shard shape in voxels, a multiple of the chunks; a list may have None for levels without shards. "auto": at most
+        64 MiB at level 0, and by the factor smaller from level to level. Default: no shards.
     compressors : "auto", None or codecs
         As `zarr.create_array` takes them. "auto": blosc-zstd, shuffled if values have several bytes
         and are no labels.

@@ -35,10 +35,32 @@ class FactorType(click.ParamType[Any]):
         return rows[0] if len(rows[0]) > 1 else rows[0][0]
 
 
-class NumbersType(click.ParamType[Any]):
-    """One number for all spatial axes, or one per axis separated by commas."""
+class ShapeType(click.ParamType[Any]):
+    """A shape: 64, "1,64,64", "auto" or "none", or one of these per level, separated by semicolons."""
 
-    name = "numbers"
+    name = "shape"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        entries = [self._entry(text.strip(), param, ctx) for text in value.removesuffix(";").split(";")]
+        return entries if ";" in value else entries[0]
+
+    def _entry(self, text: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if text in ("auto", "none"):
+            return None if text == "none" else text
+        if not re.fullmatch(r"-?\d+(\s*,\s*-?\d+)*", text):
+            self.fail(
+                f"{text!r} is no shape: give 64, or 1,64,64, or auto, or none, or 64;32;32 (one per level)", param, ctx
+            )
+        numbers = tuple(int(number) for number in text.split(","))
+        return numbers if len(numbers) > 1 else numbers[0]
+
+
+class PerAxisType(click.ParamType[Any]):
+    """One value for all spatial axes, or one per axis separated by commas."""
+
+    name = "values"
 
     def __init__(self, kind: Callable[[str], Any]):
         self.kind = kind
@@ -49,8 +71,15 @@ class NumbersType(click.ParamType[Any]):
         try:
             entries = tuple(self.kind(entry) for entry in value.split(","))
         except ValueError:
-            self.fail(f"{value!r} is neither a number nor numbers separated by commas", param, ctx)
+            self.fail(f"{value!r} is neither one value nor one per axis, separated by commas", param, ctx)
         return entries if len(entries) > 1 else entries[0]
+
+
+def unit_name(text: str) -> str:
+    """Return a unit without the spaces around it."""
+    if not text.strip():
+        raise ValueError("no unit")
+    return text.strip()
 
 
 class BackgroundType(click.ParamType[Any]):
@@ -85,11 +114,11 @@ BUILD_OPTIONS = [
         "memory_limit",
         help="Limit for the whole process, such as '2 GiB'.  [default: half of what is there]",
     ),
-    click.option("--chunks", type=NumbersType(int), help="64, or 1,64,64."),
-    click.option("--shards", type=NumbersType(int), help="512, or 1,512,512."),
-    click.option("--voxel-size", type=NumbersType(float), help="4, or 40,4,4 (spatial axes)."),
-    click.option("--translation", type=NumbersType(float), help="Centre of the first voxel."),
-    click.option("--unit", help="Such as nanometer."),
+    click.option("--chunks", type=ShapeType(), help="64, or 1,64,64, or auto, or one per level: 64;32;32."),
+    click.option("--shards", type=ShapeType(), help="512, or 1,512,512, or auto, or one per level: 512;256;none."),
+    click.option("--voxel-size", type=PerAxisType(float), help="4, or 40,4,4 (spatial axes)."),
+    click.option("--translation", type=PerAxisType(float), help="Centre of the first voxel."),
+    click.option("--unit", type=PerAxisType(unit_name), help="Such as nanometer, or um,nm,nm."),
     click.option("--axes", help="Such as zyx or tczyx."),
     click.option("--zarr-format", type=int, default=3, show_default=True, help="3 (OME-Zarr 0.5) or 2 (0.4)."),
     click.option("--layout", default="flat", show_default=True, help="flat or datatree."),

@@ -191,17 +191,18 @@ class PyramidPlan:
 
 
 def make_levels(
-    shape: Shape, factors: Sequence[Shape], chunks: Shape, shards: Shape | None, paths: Sequence[str]
+    shape: Shape,
+    factors: Sequence[Shape],
+    chunks: Sequence[Shape],
+    shards: Sequence[Shape | None],
+    paths: Sequence[str],
 ) -> tuple[Level, ...]:
-    """Return the levels of a pyramid, level 0 first; ``paths`` names their arrays."""
-    cumulative = cumulative_factors(factors, len(shape))
+    """Return the levels of a pyramid, level 0 first: ``chunks``, ``shards`` and ``paths`` have an entry for each."""
+    steps = [(1,) * len(shape), *map(tuple, factors)]
+    totals = cumulative_factors(factors, len(shape))
     return tuple(
-        Level(
-            index, path, ceil_shape(shape, total), tuple(factor), total, math.prod(inside(total, shape)), chunks, shards
-        )
-        for index, (path, factor, total) in enumerate(
-            zip(paths, [(1,) * len(shape), *factors], cumulative, strict=True)
-        )
+        Level(index, path, ceil_shape(shape, total), step, total, math.prod(inside(total, shape)), own, shard)
+        for index, (path, step, total, own, shard) in enumerate(zip(paths, steps, totals, chunks, shards, strict=True))
     )
 
 

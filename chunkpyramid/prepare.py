@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from zarr.storage import MemoryStore
 
 from chunkpyramid import ome
+from chunkpyramid.chunking import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
 from chunkpyramid.chunks import chunk_access
 from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
@@ -31,9 +31,6 @@ from chunkpyramid.store import (
 )
 
 __all__ = ["Prepared", "prepare"]
-
-# Default chunks are cubes of at most this size: large enough to compress and to read from object stores well.
-CHUNK_BYTES = 4 * 2**20
 
 # Up to here a voxel size times a factor is exact.
 MOST_CUMULATIVE = 2**53
@@ -172,15 +169,8 @@ def prepare(
         method = "mode" if opened.is_labels else auto_method(dtype)
     reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=rounding)
 
-    level_chunks = _per_axis(chunks, "chunks", base) or opened.read_chunks or default_chunks(opened.shape, base, dtype)
-    level_shards = _per_axis(shards, "shards", base)
-    if level_shards is not None:
-        if zarr_format != 3:
-            raise ArgumentError("shards need zarr_format=3, but zarr_format=2 was given: leave shards=None")
-        if any(s % c for s, c in zip(level_shards, level_chunks, strict=True)):
-            raise ArgumentError(
-                f"shards {level_shards} must be multiples of the chunks {level_chunks} along every axis"
-            )
+    automatic = default_chunks(opened.shape, base.spatial, dtype.itemsize)
+    default = opened.read_chunks or automatic
     factors = resolve_factors(
         factor,
         levels,
@@ -188,7 +178,7 @@ def prepare(
         base.names,
         base.spatial,
         base.scale if base.known else None,
-        level_chunks,
+        resolve_first_chunks(chunks, base.names, base.spatial, default, automatic),
     )
     for step in factors:
         reduction.check_factor(step)
@@ -196,7 +186,23 @@ def prepare(
     if largest > MOST_CUMULATIVE:
         raise ArgumentError(f"factor and levels make a cumulative factor of {largest}; at most it is {MOST_CUMULATIVE}")
     _refuse_uneven(opened, base, factors, voxel_size)
-    paths = level_paths(len(factors) + 1, layout, name, array_name(opened.array) if in_place else "0")
+    count = len(factors) + 1
+    kept_chunks, kept_shards = (opened.read_chunks, opened.read_shards) if in_place else (None, None)
+    level_chunks = resolve_chunks(chunks, count, base.names, base.spatial, default, automatic, kept_chunks)
+    level_shards = resolve_shards(
+        shards,
+        level_chunks,
+        factors,
+        opened.shape,
+        base.names,
+        base.spatial,
+        dtype.itemsize,
+        in_place=in_place,
+        kept=kept_shards,
+    )
+    if zarr_format != 3 and (isinstance(shards, str) or any(level_shards)):
+        raise ArgumentError("shards need zarr_format=3, but zarr_format=2 was given: leave shards=None")
+    paths = level_paths(count, layout, name, array_name(opened.array) if in_place else "0")
     planned = make_levels(opened.shape, factors, level_chunks, level_shards, paths)
     coordinates = tuple(base.at(level.cumulative, centre_moves=reduction.name != "stride") for level in planned)
 
@@ -263,14 +269,16 @@ def _refuse_uneven(source: Source, coordinates: Coordinates, factors: Sequence[S
 def _rehearse(stored: LevelFormat, levels: Sequence[Level]) -> Any:
     """Create all arrays in memory, so that what zarr refuses is refused before anything is written; return level 0."""
     group = empty_group(MemoryStore(), stored.zarr_format)
-    try:
-        first, *_ = [stored.create(group, level) for level in levels]
-        return first
-    except (TypeError, ValueError, KeyError, NotImplementedError) as error:
-        raise ArgumentError(
-            f"zarr refuses arrays with dtype={stored.dtype}, chunks={levels[0].chunks}, shards={levels[0].shards}, "
-            f"compressors={stored.compressors!r}: {error}"
-        ) from error
+    arrays = []
+    for level in levels:
+        try:
+            arrays.append(stored.create(group, level))
+        except (TypeError, ValueError, KeyError, NotImplementedError) as error:
+            raise ArgumentError(
+                f"zarr refuses arrays with dtype={stored.dtype}, chunks={level.chunks}, shards={level.shards} (level "
+                f"{level.index}), compressors={stored.compressors!r}: {error}"
+            ) from error
+    return arrays[0]
 
 
 def _bytes(memory_limit: int | str) -> int:
@@ -289,29 +297,6 @@ def _bytes(memory_limit: int | str) -> int:
     if nbytes < 1:
         raise ArgumentError(f"memory_limit must be at least 1 byte, but {memory_limit!r} was given")
     return int(nbytes)
-
-
-def _per_axis(value: Any, argument: str, coordinates: Coordinates) -> Shape | None:
-    """Return chunks or shards per axis; one number counts for the spatial axes, the others get 1."""
-    if value is None:
-        return None
-    if not hasattr(value, "__len__") or isinstance(value, str):
-        number = whole_number(value, argument, least=1)
-        return tuple(number if is_space else 1 for is_space in coordinates.spatial)
-    entries = list(value)
-    if len(entries) != len(coordinates.axes):
-        raise ArgumentError(
-            f"{argument} {value!r} has {len(entries)} entries, but there are {len(coordinates.axes)} axes "
-            f"{list(coordinates.names)}"
-        )
-    return tuple(whole_number(entry, f"each entry of {argument}", least=1) for entry in entries)
-
-
-def default_chunks(shape: Shape, coordinates: Coordinates, dtype: np.dtype[Any]) -> Shape:
-    """Return cubic (or square) chunks of a power of two, no longer than the axes; 1 along time and channel."""
-    spatial = coordinates.spatial
-    side = 2 ** int(math.log2(CHUNK_BYTES / dtype.itemsize) / sum(spatial))
-    return tuple(min(side, n) if is_space else 1 for n, is_space in zip(shape, spatial, strict=True))
 
 
 def level_paths(count: int, layout: str, name: str, first: str) -> list[str]:

@@ -49,9 +49,21 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     *(({"voxel_size": value}, "voxel_size") for value in ({"q": 1}, {"z": -1}, {"z": None}, {1: 1, "q": 2}, True, 1j)),
     *(({"translation": value}, "translation") for value in (NAN, "0", (1, 2), {"q": 1}, (0, 0, INFINITY))),
     *(({"unit": value}, "unit") for value in (3, ("nm", "nm"), {"q": "nm"}, ["nm", 4, "nm"])),
-    *(({"chunks": value}, "chunks") for value in (0, -8, 8.0, True, "auto", (8, 8), (8, 8, 0), (), ((8, 4), 8, 8))),
-    *(({"shards": value, "chunks": 8}, "shards") for value in (0, 12, 4, 8.5, "auto", (16, 16), (16, 16, 12))),
-    ({"shards": 16, "chunks": 8, "zarr_format": 2}, "shards need zarr_format=3"),
+    *(({"chunks": value}, "chunks") for value in (0, -8, 8.0, True, "big", (8, 8), (8, 8, 0), (), ((8, 4), 8, 8))),
+    *(({"chunks": value}, "chunks") for value in (b"888", {8}, {"q": 8}, {"z": 0}, {"z": None}, [], [8, "none"])),
+    *(({"chunks": value, "levels": 1}, "chunks of level 1") for value in ([8, 0], [8, (8, 8)], [8, "big"])),
+    ({"chunks": [8, 8, 8], "levels": 1}, "chunks is a list of 3 entries, but there are 2 levels"),
+    *(({"shards": value, "chunks": 8}, "shards") for value in (0, 12, 4, 8.5, "big", (16, 16), (16, 16, 12))),
+    *(({"shards": value, "chunks": 8}, "shards") for value in (b"888", {16}, {"q": 16}, {"z": 12}, [], ["auto"] * 3)),
+    ({"shards": [16, 8], "chunks": 8, "levels": 2}, "shards is a list of 2 entries, but there are 3 levels"),
+    (
+        {"shards": [16, None, 12], "chunks": [8, 8, 8], "levels": 2},
+        r"shards \(12, 12, 12\) of level 2 must be multiples of the chunks \(8, 8, 8\) of that level",
+    ),
+    *(
+        ({"shards": value, "chunks": 8, "levels": 1, "zarr_format": 2}, "shards need zarr_format=3")
+        for value in (16, "auto", [None, 16])
+    ),
     *(({"compressors": value}, "compressors") for value in ("zip", 3, object(), {"name": "zip"})),
     ({"compressors": zarr.codecs.GzipCodec(), "zarr_format": 2}, "compressors"),
     *(({"zarr_format": value}, "zarr_format") for value in (1, 4, "3", None, True, [])),

@@ -15,7 +15,7 @@ PACKAGE = Path(chunkpyramid.__file__).parent
 
 FLOORS = (
     {"errors", "exact_mode", "grid", "methods", "reduce", "reduction", "_version"},
-    {"blocking", "coordinates", "downsample", "factors", "memory", "phantom", "plan", "report"},
+    {"blocking", "chunking", "coordinates", "downsample", "factors", "memory", "phantom", "plan", "report"},
     {"chunks", "codec", "ome", "progress", "shards", "source", "store"},
     {"block", "carry", "journal", "units"},
     {"execute", "verify"},
@@ -24,8 +24,8 @@ FLOORS = (
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__"))
 PURE = (
-    *("blocking", "coordinates", "downsample", "errors", "exact_mode", "factors", "grid", "memory", "methods", "plan"),
-    *("reduction", "report"),
+    *("blocking", "chunking", "coordinates", "downsample", "errors", "exact_mode", "factors", "grid", "memory"),
+    *("methods", "plan", "reduction", "report"),
 )
 
 

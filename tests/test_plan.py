@@ -26,9 +26,15 @@ import chunkpyramid as cp
 from chunkpyramid.grid import Box, Shape, ceil_shape, nested_order, tile
 from chunkpyramid.memory import BASELINE
 from chunkpyramid.methods import resolve_method
-from chunkpyramid.plan import PyramidPlan, Request, Stage, make_levels, make_plan
+from chunkpyramid.plan import Level, PyramidPlan, Request, Stage, make_levels, make_plan
 
 KIB = 2**10
+
+
+def levels_of(shape: Shape, factors: list[Shape], chunks: Shape, shards: Shape | None = None) -> tuple[Level, ...]:
+    """Levels that all have the same chunks and shards."""
+    count = len(factors) + 1
+    return make_levels(shape, factors, [chunks] * count, [shards] * count, [str(level) for level in range(count)])
 
 
 @st.composite
@@ -39,14 +45,19 @@ def requests(draw: st.DrawFn, *, roomy: bool = False) -> Request:
     def per_axis(least: int, most: int) -> Shape:
         return draw(st.tuples(*[st.integers(least, most)] * ndim))
 
-    chunks = per_axis(1, 6)
-    shards = draw(st.none() | st.just(tuple(c * n for c, n in zip(chunks, per_axis(1, 3), strict=True))))
+    def shards(chunks: Shape) -> Shape | None:
+        return draw(st.none() | st.just(tuple(c * n for c, n in zip(chunks, per_axis(1, 3), strict=True))))
+
     factors = draw(st.lists(st.tuples(*[st.integers(1, 3)] * ndim), max_size=4))
+    count = len(factors) + 1
+    each = [per_axis(1, 6) for _ in range(count)] if draw(st.booleans()) else [per_axis(1, 6)] * count
+    sharded = [shards(own) for own in each] if draw(st.booleans()) else [None] * count
+    chunks = each[0]
     writes_level_0 = draw(st.booleans())
     threads = draw(st.integers(1, 4))
     room = 2**30 if roomy else draw(st.integers(1, 64 * KIB))
     return Request(
-        levels=make_levels(per_axis(1, 40), factors, chunks, shards, [str(n) for n in range(len(factors) + 1)]),
+        levels=make_levels(per_axis(1, 40), factors, each, sharded, [str(n) for n in range(count)]),
         reduction=resolve_method(
             draw(st.sampled_from(["mean", "mode", "exact_mode", "max"])), draw(st.sampled_from(["u1", "u8", "f4"]))
         ),
@@ -149,7 +160,7 @@ def test_with_room_every_source_chunk_is_read_once(request: Request) -> None:
 def test_one_read_of_a_chunk_comes_before_more_tasks() -> None:
     """Two tasks that both read the only chunk of the source would be done sooner."""
     request = Request(
-        levels=make_levels((2,), [], (1,), None, ["0"]),
+        levels=levels_of((2,), [], (1,)),
         reduction=resolve_method("mode", "u1"),
         read_chunks=(2,),
         writes_level_0=True,
@@ -181,7 +192,7 @@ def test_the_limit_named_is_that_of_the_hungriest_stage() -> None:
     """Of several ways through the levels the cheapest first stage may leave a second one that does not fit."""
     assert_the_limit_named_works(
         Request(
-            levels=make_levels((45, 50, 39), [(2, 2, 2)] * 4, (8, 8, 8), (16, 16, 16), list("01234")),
+            levels=levels_of((45, 50, 39), [(2, 2, 2)] * 4, (8, 8, 8), (16, 16, 16)),
             reduction=resolve_method("mode", "u1"),
             read_chunks=(8, 8, 8),
             writes_level_0=True,
@@ -194,7 +205,7 @@ def test_the_limit_named_is_kept_by_blocks_that_arrive_whole() -> None:
     """They grow with the limit, and must not grow into what the rest of the task needs."""
     assert_the_limit_named_works(
         Request(
-            levels=make_levels((117, 260), [(2, 1), (2, 2), (3, 1)], (11, 27), (22, 54), list("0123")),
+            levels=levels_of((117, 260), [(2, 1), (2, 2), (3, 1)], (11, 27), (22, 54)),
             reduction=resolve_method("mean", "u8"),
             read_chunks=None,
             writes_level_0=True,
