@@ -36,7 +36,7 @@ GLANCE = 2**16
 class ChunkCodec(Protocol):
     """Encodes and decodes the chunks of one array."""
 
-    # how many copies of a chunk, neither encoded nor in the array that it goes to, are in memory while it is coded
+    # how many copies of a chunk a codec makes while it is coded, beside the encoded one and the voxels themselves
     copies: int
 
     def encode(self, values: npt.NDArray[Any]) -> Encoded | None:
@@ -49,7 +49,7 @@ class ChunkCodec(Protocol):
 class DirectCodec:
     """Values as they are in memory, and compressors of numcodecs."""
 
-    copies = 1
+    copies = 0
 
     def __init__(self, dtype: np.dtype[Any], fill_value: Any, compressors: Sequence[Any]):
         self.dtype = dtype

@@ -10,6 +10,7 @@ __all__ = [
     "BASELINE",
     "CHUNKS_IN_FLIGHT",
     "GRAPH_BYTES_PER_TASK",
+    "KERNEL_BYTES",
     "RETAINED_COPIES",
     "ChunkAccess",
     "TaskMemory",
@@ -24,13 +25,16 @@ MIB = 2**20
 
 # Resident size of a process that has imported numpy, dask, zarr and xarray and written its first chunks,
 # heap fragmentation included: 145 MiB were measured (CPython 3.11, zarr 3.1, glibc), the rest is margin.
-BASELINE = 160 * MIB
+BASELINE = 168 * MIB
+
+# The compiled kernels hold parts of a piece that fit into the caches, and their sums.
+KERNEL_BYTES = 4 * MIB
 
 # Stores that answer late are asked for this many chunks at a time.
 CHUNKS_IN_FLIGHT = 10
 
 # The C library's allocator keeps freed memory of about this many chunks for each task: it has an arena per thread.
-RETAINED_COPIES = 2
+RETAINED_COPIES = 1
 
 # Bytes per task of the graph that stay resident: key, dependencies and result.
 GRAPH_BYTES_PER_TASK = 2048
@@ -41,17 +45,20 @@ class ChunkAccess:
     """What it takes to read or write chunks: how many encoded ones at once, and copies while one is coded."""
 
     at_once: int = 1
-    copies: int = 1
+    copies: int = 0
 
     @property
     def copies_to_write(self) -> int:
         """How often the store copies what it is given: not at all, if it is a folder."""
         return 0 if self.at_once == 1 else 1
 
-    def bytes_in_use(self, chunk_bytes: int, chunks: int) -> int:
-        """Return the bytes that it takes to code so many chunks, beside the voxels themselves."""
+    def bytes_in_use(self, chunk_bytes: int, chunks: int, *, is_cut_out: bool) -> int:
+        """Return the bytes that it takes to code so many chunks, beside the voxels themselves.
+
+        A chunk that ``is_cut_out`` of a larger array is copied for its codec.
+        """
         encoded = min(self.at_once, chunks) * (1 + self.copies_to_write) * most_encoded(chunk_bytes)
-        return encoded + (self.copies + RETAINED_COPIES) * chunk_bytes
+        return encoded + (self.copies + is_cut_out + RETAINED_COPIES) * chunk_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from chunkpyramid.factors import cumulative_factors
 from chunkpyramid.grid import Shape, ceil_div, ceil_shape, lcm_shape, multiply
 from chunkpyramid.memory import (
     BASELINE,
+    KERNEL_BYTES,
     ChunkAccess,
     TaskMemory,
     most_encoded,
@@ -432,13 +433,16 @@ def _task_memory(
     extent = source.shape
     held = inside(piece, extent)
     units = walked_units(outputs)
-    states = buffers = encoded = 0
+    states, buffers, encoded = KERNEL_BYTES, 0, 0
     for output in outputs:
         in_cells = output.is_carry and request.reduction.is_ragged
         if not output.is_carry and any(f > 1 for f in output.factor):
             footprint = request.levels[output.level].footprint
             voxels = math.prod(ceil_shape(held, output.factor))
-            states += voxels * (request.reduction.state_itemsize(footprint) + output.itemsize)
+            # levels are made box by box, and of their states only the last one is kept, if there is a carry; ragged
+            # states are made level by level
+            is_kept = request.reduction.is_ragged or (output.level == outputs[-1].level and outputs[-1].is_carry)
+            states += voxels * (output.itemsize + is_kept * request.reduction.state_itemsize(footprint))
         if output.copied:
             continue
         chunk_bytes = math.prod(ceil_shape(inside(output.chunk, extent), output.factor)) * output.itemsize
@@ -449,7 +453,9 @@ def _task_memory(
         # what the edge of the array cuts off a chunk is encoded too
         padded_bytes = math.prod(ceil_shape(output.chunk, output.factor)) * output.itemsize
         largest = chunk_bytes if in_cells else padded_bytes
-        encoded = max(encoded, request.target_access.bytes_in_use(largest, whole))
+        # a chunk that was collected, or is all of a piece, is encoded where it is
+        is_cut_out = is_direct(piece, output.chunk, extent) and held != output.chunk
+        encoded = max(encoded, request.target_access.bytes_in_use(largest, whole, is_cut_out=is_cut_out))
         if output.unit != output.chunk:
             # shards of a piece that holds them whole are written one after the other
             whole = is_direct(piece, output.unit, extent)
@@ -491,9 +497,9 @@ def _decoding_bytes(
     if in_cells:
         # what is cut out of the cells is put together when all of it is there
         cell_bytes = math.prod(inside(chunks, extent)) * itemsize
-        return access.bytes_in_use(cell_bytes, 1) + math.prod(held) * itemsize
+        return access.bytes_in_use(cell_bytes, 1, is_cut_out=True) + math.prod(held) * itemsize
     touched = math.prod(ceil_div(n, c) + (n % c > 0) for n, c in zip(held, chunks, strict=True))
     # a shard that a piece takes as a whole is fetched as a whole
     whole_shard = shards is not None and all(n >= min(s, e) for n, s, e in zip(held, shards, extent, strict=True))
     encoded = most_encoded(math.prod(inside(shards, extent)) * itemsize) if whole_shard and shards else 0
-    return access.bytes_in_use(math.prod(chunks) * itemsize, touched) + encoded
+    return access.bytes_in_use(math.prod(chunks) * itemsize, touched, is_cut_out=held != chunks) + encoded
