@@ -15,6 +15,7 @@ from chunkpyramid.blocking import is_direct
 from chunkpyramid.carry import Carry, CarryWriter
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, multiply, nested_order
+from chunkpyramid.journal import BlockSet, Flags
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.store import is_in_memory, read_box
@@ -23,9 +24,9 @@ from chunkpyramid.units import WriteUnits
 __all__ = ["BlockTask", "home_of"]
 
 
-def home_of(array: zarr.Array[Any]) -> tuple[int, int]:
-    """Return what tells an array from its copies, in other processes and, for distributed's threads, in this one."""
-    return os.getpid(), id(array)
+def home_of(flags: Flags) -> tuple[int, int]:
+    """Return what tells flags from their copies, in other processes and, for distributed's threads, in this one."""
+    return os.getpid(), id(flags)
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,15 @@ class BlockTask:
 
     ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array; one that copies its
     chunks to level 0 where that output is copied), ``carry_in`` and ``carry_out`` the carry that it reads and writes,
-    ``arrays`` the level arrays by level, ``flags`` the done flags. States whose size depends on the voxels may take
-    ``headroom`` times as much memory as planned.
+    ``arrays`` the level arrays by level, ``flags`` the flags of its blocks. States whose size depends on the voxels may
+    take ``headroom`` times as much memory as planned.
     """
 
     stage: Stage
     levels: tuple[Level, ...]
     reduction: Reduction
     arrays: Mapping[int, zarr.Array[Any]]
-    flags: zarr.Array[Any]
+    flags: Flags
     source: zarr.Array[Any] | None
     carry_in: Carry | None
     carry_out: Carry | None
@@ -50,11 +51,14 @@ class BlockTask:
     headroom: float
 
     def __call__(
-        self, *blocks: npt.NDArray[Any], block_id: Sequence[int], offset: Shape, done: npt.NDArray[np.bool_]
+        self, *blocks: npt.NDArray[Any], block_id: Sequence[int], offset: Shape, done: BlockSet, interrupted: BlockSet
     ) -> npt.NDArray[np.uint8]:
-        """Run the block at ``offset + block_id`` of the stage's grid, unless ``done[block_id]``."""
+        """Run the block at ``offset + block_id`` of the stage's grid, unless ``block_id`` is in ``done``.
+
+        Those that an earlier run has begun and did not finish are ``interrupted``.
+        """
         index = tuple(int(o + i) for o, i in zip(offset, block_id, strict=True))
-        if not done[tuple(block_id)]:
+        if block_id not in done:
             if self.home != home_of(self.flags) and is_in_memory(self.flags.store):
                 raise BuildError(
                     "the target is a store in memory, of which dask's workers have only a copy: give a path or URL as "
@@ -73,6 +77,7 @@ class BlockTask:
     def run(self, index: Shape, values: npt.NDArray[Any] | None) -> None:
         """Walk the block with this index; ``values`` are its voxels if the stage has no array to read."""
         stage = self.stage
+        self.flags.begin(index)
         extent = self.levels[stage.source_level].shape
         start = multiply(index, stage.block)
         block = Box(start, tuple(a + n for a, n in zip(start, stage.block, strict=True))).clip(extent)
@@ -95,7 +100,7 @@ class BlockTask:
         unfinished = sum(len(u.open) for u in units.values()) + (0 if carry is None else carry.unfinished)
         if unfinished:
             raise BuildError(f"there are {unfinished} write units that no piece completed: this is a bug")
-        self.flags[index] = 1
+        self.flags.finish(index)
 
     def _fold(
         self,

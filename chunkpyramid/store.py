@@ -34,10 +34,12 @@ __all__ = [
     "is_in_memory",
     "is_local_path",
     "level_array",
+    "names",
     "open_node",
     "parent_group",
     "path_id",
     "plain_path",
+    "put",
     "read_box",
     "same_encoding",
     "store_id",
@@ -380,3 +382,23 @@ def read_box(array: zarr.Array[Any], box: Box) -> npt.NDArray[Any]:
 def write_box(array: zarr.Array[Any], box: Box, values: npt.NDArray[Any]) -> None:
     """Write the voxels of a box, a whole number of write units or what the array's edge leaves of them."""
     array.set_basic_selection(box.slices, values)
+
+
+def put(store: Any, key: str, value: bytes) -> None:
+    """Set one key of a store."""
+    sync(store.set(key, cpu.Buffer.from_bytes(value)))
+
+
+def names(store: Any, path: str) -> set[str]:
+    """Return the names of the keys right below a path, as they are now, in one listing."""
+
+    async def listed() -> set[str]:
+        return {name.rstrip("/").rpartition("/")[2] async for name in store.list_dir(path)}
+
+    inner = store
+    while isinstance(inner, WrapperStore):
+        inner = inner._store
+    if isinstance(inner, FsspecStore):
+        # file systems remember listings, and do not know what other processes have written since
+        inner.fs.invalidate_cache(f"{inner.path}/{path}")
+    return sync(listed())
