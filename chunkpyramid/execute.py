@@ -28,6 +28,7 @@ from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, multiply
 from chunkpyramid.journal import BlockSet
 from chunkpyramid.memory import available_memory
+from chunkpyramid.store import settle
 
 __all__ = ["Machine", "active_machine", "run_stage"]
 
@@ -120,8 +121,22 @@ def _graph(task: BlockTask, source: da.Array | None, done: npt.NDArray[np.bool_]
 
 
 def _lazy(task: BlockTask, *blocks: da.Array, **options: Any) -> da.Array:
-    graph: da.Array = da.map_blocks(task, *blocks, **options)
+    graph: da.Array = da.map_blocks(SettledTask(task), *blocks, **options)
     return graph
+
+
+@dataclass(frozen=True, slots=True)
+class SettledTask:
+    """The task, which leaves none of its writes under way when it fails."""
+
+    task: BlockTask
+
+    def __call__(self, *blocks: npt.NDArray[Any], block_id: Any, **options: Any) -> npt.NDArray[np.uint8]:
+        try:
+            return self.task(*blocks, block_id=block_id, **options)
+        except BaseException:
+            settle()
+            raise
 
 
 def _compute(graph: da.Array, done: npt.NDArray[np.bool_], workers: dict[str, Any], progress: Progress) -> None:

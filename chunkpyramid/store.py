@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -42,6 +44,7 @@ __all__ = [
     "put",
     "read_box",
     "same_encoding",
+    "settle",
     "store_id",
     "write_box",
     "write_only",
@@ -402,3 +405,22 @@ def names(store: Any, path: str) -> set[str]:
         # file systems remember listings, and do not know what other processes have written since
         inner.fs.invalidate_cache(f"{inner.path}/{path}")
     return sync(listed())
+
+
+# two threads that settle at once would wait for each other
+settling = threading.Lock()
+
+
+def settle() -> None:
+    """Wait for the requests to stores that this process has under way.
+
+    zarr writes several chunks at once, and raises the error of the first that fails while the others go on.
+    """
+
+    async def others() -> None:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        if running:
+            await asyncio.wait(running)
+
+    with settling:
+        sync(others())

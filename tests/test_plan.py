@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import pickle
 import re
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 import chunkpyramid as cp
 from chunkpyramid.grid import Box, Shape, ceil_shape, nested_order, tile
-from chunkpyramid.memory import BASELINE
+from chunkpyramid.memory import BASELINE, GRAPH_BYTES_PER_TASK, MOST_TASKS_IN_A_GRAPH, graph_bytes
 from chunkpyramid.methods import resolve_method
 from chunkpyramid.plan import PyramidPlan, Request, Stage, make_levels, make_plan
 
@@ -44,7 +45,7 @@ def requests(draw: st.DrawFn, *, roomy: bool = False) -> Request:
     factors = draw(st.lists(st.tuples(*[st.integers(1, 3)] * ndim), max_size=4))
     writes_level_0 = draw(st.booleans())
     threads = draw(st.integers(1, 4))
-    room = 2**30 if roomy else draw(st.integers(1, 64 * KIB))
+    room = 2**30 if roomy else draw(st.integers(1, 256 * KIB))
     return Request(
         levels=make_levels(per_axis(1, 40), factors, chunks, shards, [str(n) for n in range(len(factors) + 1)]),
         reduction=resolve_method(
@@ -203,7 +204,7 @@ def test_the_limit_named_is_kept_by_blocks_that_arrive_whole() -> None:
     )
 
 
-@given(requests(), st.integers(1, 64 * KIB))
+@given(requests(), st.integers(1, 256 * KIB))
 @settings(max_examples=200)
 def test_more_memory_never_makes_a_plan_impossible(request: Request, more: int) -> None:
     if plan_or_none(request) is not None:
@@ -257,6 +258,21 @@ def test_a_petabyte_is_planned_in_seconds(shards: int | None) -> None:
     assert 1 < plan.tasks < 2_000_000
     assert plan.bytes_read < 1.5e15
     assert plan.peak_bytes <= 16 * 2**30
+    assert len(pickle.dumps(plan)) < 8 * KIB
+    assert len(json.dumps(plan.to_dict())) < 8 * KIB
+
+
+def test_a_graph_is_charged_for_a_window_of_the_grid() -> None:
+    """However many tasks there are; and the printed sum is that of the promise."""
+    assert graph_bytes(10) == 10 * GRAPH_BYTES_PER_TASK
+    assert graph_bytes(10**9) == graph_bytes(MOST_TASKS_IN_A_GRAPH) == MOST_TASKS_IN_A_GRAPH * GRAPH_BYTES_PER_TASK
+    volume = zarr.create_array({}, shape=(100_000,) * 3, chunks=(64,) * 3, dtype="u1")
+    with dask.config.set(scheduler="threads", num_workers=2):
+        plan = cp.plan_pyramid(volume, {}, method="mean", memory_limit="300 MiB")
+    largest = max(plan.stages, key=lambda stage: stage.tasks)
+    assert largest.tasks > MOST_TASKS_IN_A_GRAPH
+    assert plan.peak_bytes == BASELINE + graph_bytes(largest.tasks) + plan.threads * largest.memory.total
+    assert f"+ {graph_bytes(largest.tasks) / 2**20:.2f} MiB graph +" in str(plan)
 
 
 def test_odd_sizes_of_a_petabyte_are_planned_in_seconds() -> None:
