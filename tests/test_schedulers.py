@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import multiprocessing.pool
 import os
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,12 +58,21 @@ def scheduler(name: str) -> Iterator[None]:
     elif name == "pool":
         with ThreadPoolExecutor(6) as pool, dask.config.set(pool=pool):
             yield
+    elif name == "pool as scheduler":
+        with ThreadPoolExecutor(6) as pool, dask.config.set(scheduler=pool):
+            yield
+    elif name == "multiprocessing's pool":
+        with multiprocessing.pool.ThreadPool(6) as pool, dask.config.set(pool=pool):
+            yield
     else:
         with dask.config.set(scheduler=name, num_workers={"processes": 2}.get(name, 8)):
             yield
 
 
-SCHEDULERS = ["synchronous", "threads", "pool", "processes", "distributed", "distributed processes"]
+SCHEDULERS = [
+    *("synchronous", "threads", "pool", "pool as scheduler", "multiprocessing's pool"),
+    *("processes", "distributed", "distributed processes"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +158,8 @@ def test_blocks_that_workers_wrote_elsewhere_are_missed(tmp_path: Path) -> None:
         ("synchronous", "synchronous", 1, 1),
         ("threads", "threads", 8, 8),
         ("pool", "threads", 6, 6),
+        ("pool as scheduler", "threads", 6, 6),
+        ("multiprocessing's pool", "threads", 6, 6),
         ("processes", "processes", 1, 2),
         ("distributed", "distributed", 4, 8),
     ],
@@ -194,3 +210,105 @@ def test_the_accessor_runs_on_the_active_scheduler(name: str, tmp_path: Path, ex
         array.pyramid.build(tmp_path / "target.zarr", **OPTIONS)
     voxels = {key: value for key, value in expected.items() if "/c/" in key}
     assert {key: value for key, value in contents(tmp_path / "target.zarr").items() if "/c/" in key} == voxels
+
+
+class SlowStore(WrapperStore[Any]):
+    """A store that takes its time to write chunks, but fails at one of them at once."""
+
+    _supports_sync_io = False
+
+    def _with_store(self, store: Any) -> SlowStore:
+        return SlowStore(store)
+
+    async def set(self, key: str, value: Any) -> None:
+        if key == "0/c/0/0/0":
+            await asyncio.sleep(0.3)
+            raise OSError("the connection was lost")
+        if key.startswith("0/c/"):
+            await asyncio.sleep(1)
+        await super().set(key, value)
+
+
+def times(root: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_nothing_is_written_after_a_build_has_failed(name: str, source: Path, tmp_path: Path) -> None:
+    """Neither by other tasks, nor by the task that failed: so the build may be overwritten at once."""
+    target = tmp_path / "target.zarr"
+    with scheduler(name):
+        with pytest.raises(cp.BuildError, match="the connection was lost"):
+            cp.build_pyramid(source, SlowStore(LocalStore(target)), **OPTIONS)
+        before = times(target)
+        time.sleep(2)
+        assert times(target) == before
+    assert any("/0/c/" in path for path in before) or name == "synchronous"
+    gc.collect()
+
+
+# a build in slow motion, which is interrupted as by Ctrl-C, and what it has written then and later
+INTERRUPTED = """
+import _thread, sys, threading, time
+from pathlib import Path
+import dask
+import chunkpyramid as cp
+from test_schedulers import OPTIONS, SlowStore, scheduler, times
+from zarr.storage import LocalStore
+
+class Interrupting(SlowStore):
+    def _with_store(self, store):
+        return Interrupting(store)
+
+    async def set(self, key, value):
+        if key.startswith("0/c/") and key != "0/c/0/0/0":
+            timer.start() if not timer.ident else None
+            await super().set(key, value)
+
+if __name__ == "__main__":
+    timer = threading.Timer(0.3, _thread.interrupt_main)
+    source, target, name = sys.argv[1:]
+    with scheduler(name):
+        try:
+            cp.build_pyramid(source, Interrupting(LocalStore(target)), **OPTIONS)
+        except KeyboardInterrupt:
+            before = times(Path(target))
+            time.sleep(2)
+            print("interrupted", times(Path(target)) == before)
+"""
+
+
+@pytest.mark.parametrize("name", ["threads", "pool", "distributed"])
+def test_nothing_is_written_after_an_interrupt(name: str, source: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(source), str(tmp_path / "target.zarr"), name],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
+    assert done.stdout.strip() == "interrupted True", done.stderr
+
+
+def test_a_pool_of_the_users_runs_no_more_tasks_at_once_than_planned(source: Path, least_memory: Any) -> None:
+    running: list[int] = [0, 0]
+
+    class Watching(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *args: Any, **options: Any) -> Any:
+            def counted() -> Any:
+                running[0] += 1
+                running[1] = max(running)
+                try:
+                    return function(*args, **options)
+                finally:
+                    running[0] -= 1
+
+            return super().submit(counted)
+
+    with Watching(6) as pool, dask.config.set(pool=pool):
+        options = {key: value for key, value in OPTIONS.items() if key != "memory_limit"}
+        least = least_memory(source, {}, **options)
+        pyramid = cp.build_pyramid(source, MemoryStore(), memory_limit=least, **options)
+    assert pyramid.plan is not None
+    assert running[1] <= pyramid.plan.threads < 6
