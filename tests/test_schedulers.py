@@ -26,6 +26,7 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
 from chunkpyramid.execute import active_machine
+from chunkpyramid.memory import BASELINE
 
 SHAPE = (33, 40, 37)
 VOXELS = np.random.default_rng(0).normal(1000, 300, SHAPE).astype(np.float32)
@@ -213,15 +214,19 @@ def test_the_accessor_runs_on_the_active_scheduler(name: str, tmp_path: Path, ex
 
 
 class SlowStore(WrapperStore[Any]):
-    """A store that takes its time to write chunks, but fails at one of them at once."""
+    """A store that takes its time to write chunks, but may fail at one of them sooner."""
 
     _supports_sync_io = False
 
+    def __init__(self, store: Any, fails: bool = True):
+        super().__init__(store)
+        self.fails = fails
+
     def _with_store(self, store: Any) -> SlowStore:
-        return SlowStore(store)
+        return SlowStore(store, self.fails)
 
     async def set(self, key: str, value: Any) -> None:
-        if key == "0/c/0/0/0":
+        if self.fails and key == "0/c/0/0/0":
             await asyncio.sleep(0.3)
             raise OSError("the connection was lost")
         if key.startswith("0/c/"):
@@ -248,34 +253,23 @@ def test_nothing_is_written_after_a_build_has_failed(name: str, source: Path, tm
     gc.collect()
 
 
-# a build in slow motion, which is interrupted as by Ctrl-C, and what it has written then and later
+# a build in slow motion, which is interrupted as by Ctrl-C, and whether it writes anything after that
 INTERRUPTED = """
 import _thread, sys, threading, time
 from pathlib import Path
-import dask
 import chunkpyramid as cp
 from test_schedulers import OPTIONS, SlowStore, scheduler, times
 from zarr.storage import LocalStore
 
-class Interrupting(SlowStore):
-    def _with_store(self, store):
-        return Interrupting(store)
-
-    async def set(self, key, value):
-        if key.startswith("0/c/") and key != "0/c/0/0/0":
-            timer.start() if not timer.ident else None
-            await super().set(key, value)
-
-if __name__ == "__main__":
-    timer = threading.Timer(0.3, _thread.interrupt_main)
-    source, target, name = sys.argv[1:]
-    with scheduler(name):
-        try:
-            cp.build_pyramid(source, Interrupting(LocalStore(target)), **OPTIONS)
-        except KeyboardInterrupt:
-            before = times(Path(target))
-            time.sleep(2)
-            print("interrupted", times(Path(target)) == before)
+source, target, name = sys.argv[1:]
+with scheduler(name):
+    threading.Timer(1, _thread.interrupt_main).start()
+    try:
+        cp.build_pyramid(source, SlowStore(LocalStore(target), fails=False), **OPTIONS)
+    except KeyboardInterrupt:
+        before = times(Path(target))
+        time.sleep(2)
+        print("interrupted", times(Path(target)) == before, any("/0/c/" in path for path in before))
 """
 
 
@@ -288,10 +282,10 @@ def test_nothing_is_written_after_an_interrupt(name: str, source: Path, tmp_path
         check=False,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
     )
-    assert done.stdout.strip() == "interrupted True", done.stderr
+    assert done.stdout.strip() == "interrupted True True", done.stderr
 
 
-def test_a_pool_of_the_users_runs_no_more_tasks_at_once_than_planned(source: Path, least_memory: Any) -> None:
+def test_a_pool_of_the_users_runs_no_more_tasks_at_once_than_planned() -> None:
     running: list[int] = [0, 0]
 
     class Watching(ThreadPoolExecutor):
@@ -306,9 +300,17 @@ def test_a_pool_of_the_users_runs_no_more_tasks_at_once_than_planned(source: Pat
 
             return super().submit(counted)
 
+    volume = zarr.create_array({}, shape=(256,) * 3, chunks=(32,) * 3, dtype="u1")
+    volume[...] = np.random.default_rng(0).integers(0, 9, volume.shape, dtype=np.uint8)
     with Watching(6) as pool, dask.config.set(pool=pool):
-        options = {key: value for key, value in OPTIONS.items() if key != "memory_limit"}
-        least = least_memory(source, {}, **options)
-        pyramid = cp.build_pyramid(source, MemoryStore(), memory_limit=least, **options)
-    assert pyramid.plan is not None
-    assert running[1] <= pyramid.plan.threads < 6
+        plans = (least_plan(volume, BASELINE + room) for room in range(0, 16 * 2**20, 2**18))
+        plan = next(plan for plan in plans if plan is not None and 1 < plan.threads < 6 < plan.tasks)
+        cp.build_pyramid(volume, MemoryStore(), method="mode", levels=1, memory_limit=plan.memory_limit)
+    assert running[1] == plan.threads
+
+
+def least_plan(volume: Any, memory_limit: int) -> Any:
+    try:
+        return cp.plan_pyramid(volume, {}, method="mode", levels=1, memory_limit=memory_limit)
+    except cp.PlanError:
+        return None
