@@ -229,7 +229,7 @@ class SlowStore(WrapperStore[Any]):
         if self.fails and key == "0/c/0/0/0":
             await asyncio.sleep(0.3)
             raise OSError("the connection was lost")
-        if key.startswith("0/c/"):
+        if "/c/" in key:
             await asyncio.sleep(1)
         await super().set(key, value)
 
