@@ -17,6 +17,7 @@ from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.codec import all_bits_equal
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, multiply, nested_order
+from chunkpyramid.journal import BlockSet, Flags
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.store import is_in_memory
@@ -25,9 +26,9 @@ from chunkpyramid.units import WriteUnits
 __all__ = ["BlockTask", "home_of"]
 
 
-def home_of(array: zarr.Array[Any]) -> tuple[int, int]:
-    """Return what tells an array from its copies, in other processes and, for distributed's threads, in this one."""
-    return os.getpid(), id(array)
+def home_of(flags: Flags) -> tuple[int, int]:
+    """Return what tells flags from their copies, in other processes and, for distributed's threads, in this one."""
+    return os.getpid(), id(flags)
 
 
 def is_blank(values: npt.NDArray[Any]) -> bool:
@@ -50,17 +51,17 @@ class BlockTask:
     """The task of one stage, called once per block; it can be sent to other processes.
 
     ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array), ``carry_in`` and
-    ``carry_out`` the carry that it reads and writes,
-    ``arrays`` the level arrays by level, ``flags`` the done flags. States whose size depends on the voxels may take
-    ``headroom`` times as much memory as planned. With ``skips_blank`` pieces of zeros are neither computed nor written,
-    because zero is the fill value of all that they would be written to.
+    ``carry_out`` the carry that it reads and writes, ``arrays`` the level arrays by level, ``flags`` the flags of its
+    blocks. States whose size depends on the voxels may take ``headroom`` times as much memory as planned. With
+    ``skips_blank`` pieces of zeros are neither computed nor written, because zero is the fill value of all that they
+    would be written to.
     """
 
     stage: Stage
     levels: tuple[Level, ...]
     reduction: Reduction
     arrays: Mapping[int, zarr.Array[Any]]
-    flags: zarr.Array[Any]
+    flags: Flags
     source: zarr.Array[Any] | None
     carry_in: Carry | None
     carry_out: Carry | None
@@ -69,11 +70,14 @@ class BlockTask:
     skips_blank: bool
 
     def __call__(
-        self, *blocks: npt.NDArray[Any], block_id: Sequence[int], offset: Shape, done: npt.NDArray[np.bool_]
+        self, *blocks: npt.NDArray[Any], block_id: Sequence[int], offset: Shape, done: BlockSet, interrupted: BlockSet
     ) -> npt.NDArray[np.uint8]:
-        """Run the block at ``offset + block_id`` of the stage's grid, unless ``done[block_id]``."""
+        """Run the block at ``offset + block_id`` of the stage's grid, unless ``block_id`` is in ``done``.
+
+        Those that an earlier run has begun and did not finish are ``interrupted``.
+        """
         index = tuple(int(o + i) for o, i in zip(offset, block_id, strict=True))
-        if not done[tuple(block_id)]:
+        if block_id not in done:
             if self.home != home_of(self.flags) and is_in_memory(self.flags.store):
                 raise BuildError(
                     "the target is a store in memory, of which dask's workers have only a copy: give a path or URL as "
@@ -93,6 +97,7 @@ class BlockTask:
     def run(self, index: Shape, values: npt.NDArray[Any] | None) -> None:
         """Walk the block with this index; ``values`` are its voxels if the stage has no array to read."""
         stage = self.stage
+        self.flags.begin(index)
         extent = self.levels[stage.source_level].shape
         start = multiply(index, stage.block)
         block = Box(start, tuple(a + n for a, n in zip(start, stage.block, strict=True))).clip(extent)
@@ -104,7 +109,7 @@ class BlockTask:
         for piece in pieces:
             self._fold(piece, read(piece), reduction, units, carry)
         self.finish(index, units, carry)
-        self.flags[index] = 1
+        self.flags.finish(index)
 
     def pieces(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         """Return those of the pieces of a block that are to be walked."""

@@ -1,9 +1,16 @@
-"""Running the stages: one chunk-aligned ``map_blocks`` graph each, on whatever Dask scheduler is active."""
+"""Running the stages: chunk-aligned ``map_blocks`` graphs, on whatever Dask scheduler is active."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import concurrent.futures
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.pool import Pool
 from typing import Any
 from uuid import uuid4
 
@@ -14,15 +21,15 @@ import dask.threaded
 import numpy as np
 import numpy.typing as npt
 from dask.callbacks import Callback
+from dask.local import MultiprocessingPoolExecutor
 
 from chunkpyramid.block import BlockTask
-from chunkpyramid.grid import Box, multiply, windows
+from chunkpyramid.errors import BuildError
+from chunkpyramid.grid import Box, multiply
+from chunkpyramid.journal import BlockSet
 from chunkpyramid.memory import available_memory
 
 __all__ = ["Machine", "active_machine", "run_stage"]
-
-# A graph of this many tasks takes tens of megabytes; larger grids run in several graphs.
-MOST_TASKS_IN_A_GRAPH = 20_000
 
 Progress = Callable[[int], None]
 
@@ -49,30 +56,48 @@ def active_machine() -> Machine:
         return Machine("distributed", max(threads), sum(threads), min(limits))
     if get is dask.local.get_sync:
         return Machine("synchronous", 1, 1, memory)
-    pool = dask.config.get("pool", None)
+    pool = _configured_pool()
     count = getattr(pool, "_max_workers", None) or dask.config.get("num_workers", None) or dask.system.CPU_COUNT
-    if get is dask.multiprocessing.get:
+    if get is dask.multiprocessing.get or isinstance(pool, ProcessPoolExecutor):
         return Machine("processes", 1, count, memory // count)
     return Machine("threads", count, count, memory)
 
 
-def run_stage(
-    task: BlockTask,
-    source: da.Array | None,
-    done: npt.NDArray[np.bool_],
-    threads: int,
-    progress: Progress,
-) -> None:
+def run_stage(task: BlockTask, source: da.Array | None, threads: int, progress: Progress) -> None:
     """Run the task on every block of its stage that is not done.
 
-    ``source`` is the dask array whose blocks the stage receives, None if the tasks read for themselves;
-    ``threads`` is how many tasks may run at once in a process, and ``progress`` is called with 1 for every block that
-    comes to be done.
+    However it ends, no task of the stage is running any more.
+
+    Parameters
+    ----------
+    task : BlockTask
+        The task, with the flags that tell which blocks are done.
+    source : dask array, optional
+        The array whose blocks the stage receives; None if the tasks read for themselves.
+    threads : int
+        How many tasks may run at once in a process.
+    progress : callable
+        Called with numbers of blocks that have come to be done, or are found to be.
+
+    Raises
+    ------
+    BuildError
+        If a block fails, or what the tasks wrote cannot be found.
     """
-    for window in windows(task.stage.grid, MOST_TASKS_IN_A_GRAPH):
-        here = done[window.slices]
-        if not here.all():
-            _compute(_graph(task, source, here, window), here, threads, progress)
+    with _workers(threads) as workers:
+        for window in task.flags.windows():
+            done = task.flags.done(window)
+            if done.any():
+                progress(int(np.count_nonzero(done)))
+            if done.all():
+                continue
+            _compute(_graph(task, source, done, window), done, workers, progress)
+            lost = int(np.count_nonzero(~task.flags.done(window)))
+            if lost:
+                raise BuildError(
+                    f"{lost} of {done.size} blocks ran, but what they wrote is not in the target: dask's workers write "
+                    "elsewhere; give a target that all of them see under one name, such as a shared folder or a URL"
+                )
 
 
 def _graph(task: BlockTask, source: da.Array | None, done: npt.NDArray[np.bool_], window: Box) -> da.Array:
@@ -83,7 +108,8 @@ def _graph(task: BlockTask, source: da.Array | None, done: npt.NDArray[np.bool_]
         # named here, because hashing the task and its arrays would take longer than many a build
         "name": f"chunkpyramid-stage-{task.stage.index}-{uuid4().hex}",
         "offset": window.start,
-        "done": done,
+        "done": BlockSet.of(done),
+        "interrupted": BlockSet.of(task.flags.begun(window) & ~done),
     }
     ones = tuple((1,) * n for n in window.shape)
     if source is None:
@@ -98,22 +124,110 @@ def _lazy(task: BlockTask, *blocks: da.Array, **options: Any) -> da.Array:
     return graph
 
 
-def _compute(graph: da.Array, done: npt.NDArray[np.bool_], threads: int, progress: Progress) -> None:
+def _compute(graph: da.Array, done: npt.NDArray[np.bool_], workers: dict[str, Any], progress: Progress) -> None:
     def report(key: Any) -> None:
         if isinstance(key, tuple) and key[0] == graph.name and not done[key[1:]]:
             progress(1)
 
-    get = _scheduler()
-    if _client(get) is not None:
-        from distributed import as_completed, futures_of
+    client = _client(_scheduler())
+    if client is not None:
+        _compute_on(client, graph, report)
+        return
+    with Callback(posttask=lambda key, *_: report(key)):
+        # unlike compute, persist does not put the results of all tasks together
+        graph.persist(**workers)
 
-        for future in as_completed(futures_of(graph.persist())):
+
+def _compute_on(client: Any, graph: da.Array, report: Callable[[Any], None]) -> None:
+    """Compute the graph with distributed; if that fails, cancel what waits and wait for what runs."""
+    from distributed import as_completed, futures_of
+
+    futures = futures_of(graph.persist())
+    try:
+        for future in as_completed(futures):
             future.result()
             report(future.key)
-        return
-    restricted = get is dask.threaded.get and dask.config.get("pool", None) is None
-    with Callback(posttask=lambda key, *_: report(key)):
-        graph.compute(**({"num_workers": threads} if restricted else {}))
+    except BaseException:
+        client.cancel(futures)
+        # the workers are told of it by and by, and cannot stop a thread
+        time.sleep(0.1)
+        while any(client.run(partial(_is_busy, graph.name), on_error="ignore").values()):
+            time.sleep(0.1)
+        raise
+
+
+def _is_busy(name: str, dask_worker: Any) -> bool:
+    """Whether a worker of distributed knows of any task of this name: one that runs is known until it ends."""
+    keys = [*dask_worker.state.tasks, *dask_worker.active_threads.values()]
+    return any(isinstance(key, tuple) and key[0] == name for key in keys)
+
+
+class Workers(Executor):
+    """A pool that Dask gives no more than so many tasks at once, and that knows which of them have not ended.
+
+    Dask raises the error of the first task that fails, while others go on writing.
+    """
+
+    def __init__(self, pool: Executor, most: int):
+        self._pool = pool
+        # where Dask looks for how many tasks to submit at once
+        self._max_workers = most
+        self._submitted: set[Future[Any]] = set()
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        future = self._pool.submit(function, *args, **options)
+        self._submitted.add(future)
+        future.add_done_callback(self._submitted.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for the tasks that run, and leave the pool as it is; it may be the user's own."""
+        submitted = self._submitted.copy()
+        # a multiprocessing.Pool can cancel nothing, but its futures say that they are cancelled
+        if cancel_futures and not isinstance(self._pool, MultiprocessingPoolExecutor):
+            for future in submitted:
+                future.cancel()
+        if wait:
+            concurrent.futures.wait(submitted)
+
+
+class ThreadsInContext(ThreadPoolExecutor):
+    """Threads that see the context variables of the thread that submits, as those of Dask do."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **options: Any) -> Future[Any]:
+        return super().submit(copy_context().run, function, *args, **options)
+
+
+@contextmanager
+def _workers(threads: int) -> Iterator[dict[str, Any]]:
+    """Yield what tells Dask which pool to use; in the end no task of it is running."""
+    get, pool = _scheduler(), _configured_pool()
+    is_scheduler = isinstance(dask.config.get("scheduler", None), Executor)
+    if pool is None and get is dask.threaded.get:
+        with ThreadsInContext(threads) as own, _waiting(Workers(own, threads)) as workers:
+            yield {"pool": workers}
+    elif pool is not None and (is_scheduler or get in (dask.threaded.get, dask.multiprocessing.get)):
+        machine = active_machine()
+        with _waiting(Workers(pool, threads if machine.scheduler == "threads" else machine.slots)) as workers:
+            yield {"scheduler" if is_scheduler else "pool": workers}
+    else:
+        # one thread has ended when it fails, and Dask waits for processes that it has started itself
+        yield {}
+
+
+@contextmanager
+def _waiting(workers: Workers) -> Iterator[Workers]:
+    try:
+        yield workers
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+def _configured_pool() -> Executor | None:
+    """Return the pool that the user has told Dask to use, as ``pool`` or as ``scheduler``."""
+    scheduler = dask.config.get("scheduler", None)
+    pool = scheduler if isinstance(scheduler, Executor) else dask.config.get("pool", None)
+    return MultiprocessingPoolExecutor(pool) if isinstance(pool, Pool) else pool
 
 
 def _scheduler() -> Any:

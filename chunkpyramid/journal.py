@@ -1,8 +1,11 @@
-"""The scratch group of a running build: what is being built, which blocks are done, and the carry between stages."""
+"""The scratch group of a build: what is being built, which blocks are begun and done, and the carry between stages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -10,13 +13,96 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.errors import TargetExistsError
+from chunkpyramid.grid import Box, Shape, windows
+from chunkpyramid.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
-from chunkpyramid.store import create_level, default_compressors, delete, delete_dir
+from chunkpyramid.store import create_level, default_compressors, delete, delete_dir, names, put
 
-__all__ = ["SCRATCH", "Journal"]
+__all__ = ["SCRATCH", "BlockSet", "Flags", "Journal"]
 
 SCRATCH = ".chunkpyramid"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockSet:
+    """Some of the blocks of a window, one bit each: every task that is sent to another process takes it along.
+
+    Examples
+    --------
+    >>> blocks = BlockSet.of(np.array([[True, False], [False, False]]))
+    >>> (0, 0) in blocks, (1, 0) in blocks
+    (True, False)
+    """
+
+    shape: Shape
+    bits: bytes
+
+    @staticmethod
+    def of(mask: npt.NDArray[np.bool_]) -> BlockSet:
+        """Return the set of the blocks that are True in the mask."""
+        return BlockSet(mask.shape, np.packbits(mask).tobytes())
+
+    def __contains__(self, index: Sequence[int]) -> bool:
+        at = int(np.ravel_multi_index(tuple(index), self.shape))
+        return bool(self.bits[at // 8] & 128 >> at % 8)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """The flags of the blocks of one stage: a task sets *begun* before it writes anything, and *done* last.
+
+    A flag is set if its key exists, and the keys of a window are in a folder of their own: one listing tells them.
+    So reading flags takes no memory but for a window, and setting one is one request that touches no other flag.
+    Blocks that are begun and not done may have written some of their write units.
+    """
+
+    store: Any
+    path: str
+    stage: int
+    grid: Shape
+    most: int = MOST_TASKS_IN_A_GRAPH
+
+    def windows(self) -> Iterator[Box]:
+        """Yield the windows of the grid, whose blocks run together and whose flags are read together."""
+        return windows(self.grid, self.most)
+
+    def begin(self, index: Shape) -> None:
+        """Set the begun flag of a block."""
+        self._set("begun", index)
+
+    def finish(self, index: Shape) -> None:
+        """Set the done flag of a block."""
+        self._set("done", index)
+
+    def begun(self, window: Box) -> npt.NDArray[np.bool_]:
+        """Return which blocks of a window of the grid have been begun, be they done or not."""
+        return self._get("begun", window)
+
+    def done(self, window: Box) -> npt.NDArray[np.bool_]:
+        """Return which blocks of a window of the grid are done."""
+        return self._get("done", window)
+
+    def _set(self, kind: str, index: Shape) -> None:
+        # some stores take no empty values
+        put(self.store, [(f"{self._folder(kind, index)}/{_name(index)}", b"1")])
+
+    def _get(self, kind: str, window: Box) -> npt.NDArray[np.bool_]:
+        there = names(self.store, self._folder(kind, window.start))
+        blocks = itertools.product(*map(range, window.start, window.stop))
+        return np.fromiter((_name(index) in there for index in blocks), np.bool_, window.size).reshape(window.shape)
+
+    def _folder(self, kind: str, index: Shape) -> str:
+        window = tuple(i // n for i, n in zip(index, self._window, strict=True))
+        return f"{self.path}/{kind}/{self.stage}/{_name(window)}"
+
+    @cached_property
+    def _window(self) -> Shape:
+        return next(self.windows()).shape
+
+
+def _name(index: Sequence[int]) -> str:
+    return ".".join(map(str, index))
 
 
 class Journal:
@@ -35,20 +121,12 @@ class Journal:
 
     @staticmethod
     def create(group: zarr.Group, stages: Sequence[Stage], levels: Sequence[Level], reduction: Reduction) -> Journal:
-        """Create the scratch group with the done flags and the carry arrays of all stages.
+        """Create the scratch group with the carry arrays of all stages.
 
         Those of a ragged carry come about when it is known how long they are.
         """
         scratch = group.create_group(SCRATCH, overwrite=True)
         for stage in stages:
-            create_level(
-                scratch,
-                f"done/{stage.index}",
-                stage.grid,
-                np.dtype(np.uint8),
-                chunks=(1,) * len(stage.grid),
-                compressors=None,
-            )
             for output in stage.outputs:
                 if output.is_carry:
                     level = levels[output.level]
@@ -89,13 +167,9 @@ class Journal:
                 "arguments it was begun with, or pass overwrite=True to begin anew"
             )
 
-    def done(self, stage: Stage) -> npt.NDArray[np.bool_]:
-        """Return which blocks of the stage are done, in the shape of its grid."""
-        return np.asarray(self._flags(stage)[...]).astype(bool)
-
-    def flags(self, stage: Stage) -> zarr.Array[Any]:
-        """Return the array in which a task sets the done flag of its block."""
-        return self._flags(stage)
+    def flags(self, stage: Stage) -> Flags:
+        """Return the flags of the stage's blocks, which can be sent to other processes."""
+        return Flags(self.scratch.store, self.scratch.path, stage.index, stage.grid)
 
     def carry(self, level: int) -> zarr.Group:
         """Return the group with the carry of a level."""
@@ -103,12 +177,6 @@ class Journal:
         if not isinstance(group, zarr.Group):
             raise TargetExistsError(f"the scratch group {self.scratch} of an unfinished build is damaged")
         return group
-
-    def _flags(self, stage: Stage) -> zarr.Array[Any]:
-        flags = self.scratch[f"done/{stage.index}"]
-        if not isinstance(flags, zarr.Array):
-            raise TargetExistsError(f"the scratch group {self.scratch} of an unfinished build is damaged")
-        return flags
 
     @staticmethod
     def remove(group: zarr.Group) -> None:

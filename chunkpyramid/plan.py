@@ -272,11 +272,12 @@ def _plan_stages(request: Request, threads: int, slots: int) -> tuple[Stage, ...
 
         def order(stage: Stage) -> tuple[bool, bool, bool, float, int]:
             # a chunk read twice costs more than bytes where requests are slow, so one read comes before all else, and
-            # a shard read by one request before one read chunk by chunk; of two equal costs the deeper stage wins:
-            # fewer stages
+            # where stores answer late, a shard read by one request before one read chunk by chunk; of two equal costs
+            # the deeper stage wins: fewer stages
+            access = request.target_access if source_level else request.source_access
             level = request.levels[source_level]
             reads_again = stage.bytes_read > math.prod(level.shape) * _stored_itemsize(request, level)
-            in_parts = not _reads_whole_shards(request, source_level, stage.piece)
+            in_parts = not _reads_whole_shards(request, source_level, stage.piece) and access.at_once > 1
             too_large = peaks[stage] > request.memory_limit
             return too_large, reads_again, in_parts, _cost(request, stage, slots), -stage.last_level
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chunkpyramid.memory import BASELINE, GRAPH_BYTES_PER_TASK, process_peak
+from chunkpyramid.memory import BASELINE, graph_bytes, process_peak
 
 if TYPE_CHECKING:
     from chunkpyramid.plan import PyramidPlan
@@ -77,7 +77,7 @@ def describe_plan(plan: PyramidPlan) -> str:
         f"chunkpyramid plan: method {plan.method}, dtype {plan.dtype}, {len(plan.levels)} levels, "
         f"{plan.tasks} tasks in {len(plan.stages)} stages\n\n{levels}\n\n{stages}\n\n"
         f"reads {format_bytes(plan.bytes_read)}, writes {format_bytes(plan.bytes_written)} (uncompressed)\n"
-        f"memory: {format_bytes(BASELINE)} process + {format_bytes(largest.tasks * GRAPH_BYTES_PER_TASK)} graph + "
+        f"memory: {format_bytes(BASELINE)} process + {format_bytes(graph_bytes(largest.tasks))} graph + "
         f"{min(plan.threads, largest.tasks)} tasks x {format_bytes(memory.total)} "
         f"(block {format_bytes(memory.block)}, piece {format_bytes(memory.piece)}, "
         f"states {format_bytes(memory.states)}, buffers {format_bytes(memory.buffers)}, "

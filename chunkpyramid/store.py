@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ __all__ = [
     "is_local",
     "is_local_path",
     "level_array",
+    "names",
     "open_node",
     "parent_group",
     "path_id",
@@ -360,23 +361,40 @@ def _read_file(path: Path, byte_range: ByteRequest | None) -> bytes | Exception 
 
 
 def put(store: Any, items: Sequence[tuple[str, Encoded]]) -> None:
-    """Store bytes under keys, all of them at once."""
+    """Store bytes under keys, all of them at once; none is under way any more when this ends."""
     # a store in memory keeps what it is given: that has to be a copy without the memory around it
     keeps = is_in_memory(store)
-
-    async def set_all() -> None:
-        buffers = [(key, cpu.Buffer.from_bytes(bytes(data) if keeps else data)) for key, data in items]
-        await asyncio.gather(*(store.set(key, buffer) for key, buffer in buffers))
-
-    if items:
-        sync(set_all())
+    buffers = [(key, cpu.Buffer.from_bytes(bytes(data) if keeps else data)) for key, data in items]
+    _all(*(store.set(key, buffer) for key, buffer in buffers))
 
 
 def remove(store: Any, keys: Sequence[str]) -> None:
     """Delete keys of a store that may be there."""
+    _all(*map(store.delete, keys))
 
-    async def delete_all() -> None:
-        await asyncio.gather(*map(store.delete, keys))
 
-    if keys:
-        sync(delete_all())
+def _all(*requests: Coroutine[Any, Any, None]) -> None:
+    """Wait for all requests, even if one fails; then raise its error."""
+
+    async def gathered() -> list[BaseException | None]:
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    if requests:
+        for error in sync(gathered()):
+            if error is not None:
+                raise error
+
+
+def names(store: Any, path: str) -> set[str]:
+    """Return the names of the keys right below a path, as they are now, in one listing."""
+
+    async def listed() -> set[str]:
+        return {name.rstrip("/").rpartition("/")[2] async for name in store.list_dir(path)}
+
+    inner = store
+    while isinstance(inner, WrapperStore):
+        inner = inner._store
+    if isinstance(inner, FsspecStore):
+        # file systems remember listings, and do not know what other processes have written since
+        inner.fs.invalidate_cache(f"{inner.path}/{path}")
+    return sync(listed())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import pickle
 import re
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from hypothesis import strategies as st
 
 import chunkpyramid as cp
 from chunkpyramid.grid import Box, Shape, ceil_shape, nested_order, tile
-from chunkpyramid.memory import BASELINE
+from chunkpyramid.memory import BASELINE, GRAPH_BYTES_PER_TASK, MOST_TASKS_IN_A_GRAPH, graph_bytes
 from chunkpyramid.methods import resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, Stage, make_levels, make_plan
 
@@ -55,7 +56,7 @@ def requests(draw: st.DrawFn, *, roomy: bool = False) -> Request:
     chunks = each[0]
     writes_level_0 = draw(st.booleans())
     threads = draw(st.integers(1, 4))
-    room = 2**30 if roomy else draw(st.integers(1, 64 * KIB))
+    room = 2**30 if roomy else draw(st.integers(1, 256 * KIB))
     return Request(
         levels=make_levels(per_axis(1, 40), factors, each, sharded, [str(n) for n in range(count)]),
         reduction=resolve_method(
@@ -214,7 +215,7 @@ def test_the_limit_named_is_kept_by_blocks_that_arrive_whole() -> None:
     )
 
 
-@given(requests(), st.integers(1, 64 * KIB))
+@given(requests(), st.integers(1, 256 * KIB))
 @settings(max_examples=200)
 def test_more_memory_never_makes_a_plan_impossible(request: Request, more: int) -> None:
     if plan_or_none(request) is not None:
@@ -268,6 +269,22 @@ def test_a_petabyte_is_planned_in_seconds(shards: int | None) -> None:
     assert 1 < plan.tasks < 2_000_000
     assert plan.bytes_read < 1.5e15
     assert plan.peak_bytes <= 16 * 2**30
+    assert len(pickle.dumps(plan)) < 8 * KIB
+    assert len(json.dumps(plan.to_dict())) < 8 * KIB
+
+
+def test_a_graph_is_charged_for_a_window_of_the_grid() -> None:
+    """However many tasks there are; and the printed sum is that of the promise."""
+    assert graph_bytes(10) == 10 * GRAPH_BYTES_PER_TASK
+    assert graph_bytes(10**9) == graph_bytes(MOST_TASKS_IN_A_GRAPH) == MOST_TASKS_IN_A_GRAPH * GRAPH_BYTES_PER_TASK
+    volume = zarr.create_array({}, shape=(100_000,) * 3, chunks=(64,) * 3, dtype="u1")
+    with dask.config.set(scheduler="threads", num_workers=2):
+        plan = cp.plan_pyramid(volume, {}, method="mean", memory_limit="300 MiB")
+    largest = max(plan.stages, key=lambda stage: stage.tasks)
+    assert largest.tasks > MOST_TASKS_IN_A_GRAPH
+    promised = process_peak(largest.memory, largest.tasks, plan.threads)
+    assert plan.peak_bytes >= promised == BASELINE + graph_bytes(largest.tasks) + plan.threads * largest.memory.total
+    assert f"+ {graph_bytes(largest.tasks) / 2**20:.2f} MiB graph +" in str(plan)
 
 
 def test_odd_sizes_of_a_petabyte_are_planned_in_seconds() -> None:

@@ -18,6 +18,8 @@ import zarr
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
+from chunkpyramid.journal import Flags, Journal
+from chunkpyramid.plan import Stage
 
 SHAPE = (33, 40, 37)
 VOXELS = np.random.default_rng(0).integers(0, 60000, SHAPE, dtype=np.uint16)
@@ -111,13 +113,39 @@ def test_a_killed_build_ends_byte_for_byte_as_one_that_was_not(
     assert [level.shape for level in cp.open_pyramid(target).levels] == [level.shape for level in pyramid.levels]
 
 
+def flags_of(target: Any, stage: Stage) -> Flags:
+    journal = Journal.find(zarr.open_group(target, mode="r"))
+    assert journal is not None
+    return journal.flags(stage)
+
+
+def test_blocks_in_flight_are_known_as_begun_and_not_done(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "target.zarr"
+    killed(source, target, 10)
+    stage = cp.plan_pyramid(source, target, **OPTIONS).stages[0]
+    flags = flags_of(target, stage)
+    (window,) = flags.windows()
+    begun, done = flags.begun(window), flags.done(window)
+    assert not (done & ~begun).any()
+    assert np.count_nonzero(begun & ~done) <= 16
+    assert np.count_nonzero(begun) < stage.tasks
+    # whatever level 0 has by now is of blocks that have begun
+    unit = [n // 8 for n in stage.block]
+    for chunk in (target / "0" / "c").glob("*/*/*"):
+        if chunk.suffix != ".partial":
+            index = map(int, chunk.relative_to(target / "0" / "c").parts)
+            assert begun[tuple(i // n for i, n in zip(index, unit, strict=True))]
+
+
 def test_done_blocks_are_not_read_again(tmp_path: Path) -> None:
     """With chunks of the source gone whose blocks are done, the rest is built none the worse."""
     source, target = tmp_path / "source.zarr", tmp_path / "target.zarr"
     zarr.create_array(source, data=VOXELS, chunks=(8, 8, 8))
     killed(source, target, 10)
     plan = cp.plan_pyramid(source, target, **OPTIONS)
-    done = np.asarray(zarr.open_array(target / ".chunkpyramid" / "done" / "0", mode="r")[...])
+    flags = flags_of(target, plan.stages[0])
+    (window,) = flags.windows()
+    done = flags.done(window)
     assert 10 <= np.count_nonzero(done) < plan.stages[0].tasks
     per_block = [n // 8 for n in plan.stages[0].block]
     for block in np.argwhere(done):
@@ -266,7 +294,7 @@ def test_a_build_that_dies_while_it_cleans_up_is_finished(tmp_path: Path, zarr_f
 def test_a_build_that_dies_while_it_is_set_up_can_be_run_again(tmp_path: Path, name: str) -> None:
     """Nothing has been computed by then, so nothing is lost by beginning anew."""
     target = tmp_path / "target.zarr"
-    key = {"levels": "2/zarr.json", "scratch": "done/0/zarr.json", "fingerprint": ".chunkpyramid/zarr.json"}[name]
+    key = {"levels": "2/zarr.json", "scratch": "carry/1/sum/zarr.json", "fingerprint": ".chunkpyramid/zarr.json"}[name]
     with pytest.raises(OSError, match="connection was lost"):
         cp.build_pyramid(VOXELS, FailingStore(LocalStore(target), key, [1]), **OPTIONS)
     pyramid = cp.build_pyramid(VOXELS, target, **OPTIONS)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
+import multiprocessing.pool
 import os
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +26,7 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
 from chunkpyramid.execute import active_machine
+from chunkpyramid.memory import BASELINE
 
 SHAPE = (33, 40, 37)
 VOXELS = np.random.default_rng(0).normal(1000, 300, SHAPE).astype(np.float32)
@@ -53,12 +59,21 @@ def scheduler(name: str) -> Iterator[None]:
     elif name == "pool":
         with ThreadPoolExecutor(6) as pool, dask.config.set(pool=pool):
             yield
+    elif name == "pool as scheduler":
+        with ThreadPoolExecutor(6) as pool, dask.config.set(scheduler=pool):
+            yield
+    elif name == "multiprocessing's pool":
+        with multiprocessing.pool.ThreadPool(6) as pool, dask.config.set(pool=pool):
+            yield
     else:
         with dask.config.set(scheduler=name, num_workers={"processes": 2}.get(name, 8)):
             yield
 
 
-SCHEDULERS = ["synchronous", "threads", "pool", "processes", "distributed", "distributed processes"]
+SCHEDULERS = [
+    *("synchronous", "threads", "pool", "pool as scheduler", "multiprocessing's pool"),
+    *("processes", "distributed", "distributed processes"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +159,8 @@ def test_blocks_that_workers_wrote_elsewhere_are_missed(tmp_path: Path) -> None:
         ("synchronous", "synchronous", 1, 1),
         ("threads", "threads", 8, 8),
         ("pool", "threads", 6, 6),
+        ("pool as scheduler", "threads", 6, 6),
+        ("multiprocessing's pool", "threads", 6, 6),
         ("processes", "processes", 1, 2),
         ("distributed", "distributed", 4, 8),
     ],
@@ -194,3 +211,106 @@ def test_the_accessor_runs_on_the_active_scheduler(name: str, tmp_path: Path, ex
         array.pyramid.build(tmp_path / "target.zarr", **OPTIONS)
     voxels = {key: value for key, value in expected.items() if "/c/" in key}
     assert {key: value for key, value in contents(tmp_path / "target.zarr").items() if "/c/" in key} == voxels
+
+
+class SlowStore(WrapperStore[Any]):
+    """A store that takes its time to write chunks, but may fail at one of them sooner."""
+
+    _supports_sync_io = False
+
+    def __init__(self, store: Any, fails: bool = True):
+        super().__init__(store)
+        self.fails = fails
+
+    def _with_store(self, store: Any) -> SlowStore:
+        return SlowStore(store, self.fails)
+
+    async def set(self, key: str, value: Any) -> None:
+        if self.fails and key == "0/c/0/0/0":
+            await asyncio.sleep(0.3)
+            raise OSError("the connection was lost")
+        if "/c/" in key:
+            await asyncio.sleep(1)
+        await super().set(key, value)
+
+
+def times(root: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_nothing_is_written_after_a_build_has_failed(name: str, source: Path, tmp_path: Path) -> None:
+    """Neither by other tasks, nor by the task that failed: so the build may be overwritten at once."""
+    target = tmp_path / "target.zarr"
+    with scheduler(name):
+        with pytest.raises(cp.BuildError, match="the connection was lost"):
+            cp.build_pyramid(source, SlowStore(LocalStore(target)), **OPTIONS)
+        before = times(target)
+        time.sleep(2)
+        assert times(target) == before
+    assert any("/0/c/" in path for path in before) or name == "synchronous"
+    gc.collect()
+
+
+# a build in slow motion, which is interrupted as by Ctrl-C, and whether it writes anything after that
+INTERRUPTED = """
+import _thread, sys, threading, time
+from pathlib import Path
+import chunkpyramid as cp
+from test_schedulers import OPTIONS, SlowStore, scheduler, times
+from zarr.storage import LocalStore
+
+source, target, name = sys.argv[1:]
+with scheduler(name):
+    threading.Timer(1, _thread.interrupt_main).start()
+    try:
+        cp.build_pyramid(source, SlowStore(LocalStore(target), fails=False), **OPTIONS)
+    except KeyboardInterrupt:
+        before = times(Path(target))
+        time.sleep(2)
+        print("interrupted", times(Path(target)) == before, any("/0/c/" in path for path in before))
+"""
+
+
+@pytest.mark.parametrize("name", ["threads", "pool", "distributed"])
+def test_nothing_is_written_after_an_interrupt(name: str, source: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(source), str(tmp_path / "target.zarr"), name],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+    )
+    assert done.stdout.strip() == "interrupted True True", done.stderr
+
+
+def test_a_pool_of_the_users_runs_no_more_tasks_at_once_than_planned() -> None:
+    running: list[int] = [0, 0]
+
+    class Watching(ThreadPoolExecutor):
+        def submit(self, function: Any, /, *args: Any, **options: Any) -> Any:
+            def counted() -> Any:
+                running[0] += 1
+                running[1] = max(running)
+                try:
+                    return function(*args, **options)
+                finally:
+                    running[0] -= 1
+
+            return super().submit(counted)
+
+    volume = zarr.create_array({}, shape=(256,) * 3, chunks=(32,) * 3, dtype="u1")
+    volume[...] = np.random.default_rng(0).integers(0, 9, volume.shape, dtype=np.uint8)
+    with Watching(6) as pool, dask.config.set(pool=pool):
+        plans = (least_plan(volume, BASELINE + room) for room in range(0, 16 * 2**20, 2**18))
+        plan = next(plan for plan in plans if plan is not None and 1 < plan.threads < 6 < plan.tasks)
+        cp.build_pyramid(volume, MemoryStore(), method="mode", levels=1, memory_limit=plan.memory_limit)
+    assert running[1] == plan.threads
+
+
+def least_plan(volume: Any, memory_limit: int) -> Any:
+    try:
+        return cp.plan_pyramid(volume, {}, method="mode", levels=1, memory_limit=memory_limit)
+    except cp.PlanError:
+        return None
