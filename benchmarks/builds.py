@@ -74,7 +74,6 @@ def installed(program: str, python: str) -> bool:
 
 def run(job: Job, python: str, timeout: float) -> Run | str:
     """Build in a process of its own; return what it took, or why it failed."""
-    shutil.rmtree(job.target, ignore_errors=True)
     load = os.getloadavg()[0]
     command = [python, str(Path(__file__).parent / "build_rivals.py"), json.dumps(asdict(job))]
     start = time.perf_counter()
@@ -107,8 +106,10 @@ def level_shapes_of(shape: Sequence[int], levels: int) -> list[Shape]:
 def compare(jobs: Mapping[str, Job], pythons: Mapping[str, str], runs: int, timeout: float) -> dict[str, Any]:
     """Run all jobs in turn, several times; return the runs of each, or why it has none."""
     results: dict[str, list[Run] | str] = {name: [] for name in jobs}
-    for _ in range(runs):
+    for number in range(runs):
         for name, job in jobs.items():
+            # a folder for each: ext4 searches long for inodes that were not deleted just before
+            job = replace(job, target=f"{job.target}/{time.time_ns()}-{number}.zarr")
             so_far = results[name]
             if isinstance(so_far, str):
                 continue
@@ -118,8 +119,6 @@ def compare(jobs: Mapping[str, Job], pythons: Mapping[str, str], runs: int, time
             else:
                 so_far.append(outcome)
                 print(f"  {name}: {outcome}", file=sys.stderr, flush=True)
-    for job in jobs.values():
-        shutil.rmtree(job.target, ignore_errors=True)
     return results
 
 
@@ -189,14 +188,22 @@ def main() -> None:
         if name not in rivals:
             print(f"{name} is not installed and left out: pip install {PROGRAMS[name].package}, or give --python")
     settings = json.loads(options.options)
+    targets = options.directory / "targets"
+    try:
+        run_cases(options, rivals, pythons, settings, targets)
+    finally:
+        shutil.rmtree(targets, ignore_errors=True)
+
+
+def run_cases(
+    options: argparse.Namespace, rivals: list[str], pythons: dict[str, str], settings: dict[str, Any], targets: Path
+) -> None:
     print(f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()}, Python {platform.python_version()}")
     print(f"{options.levels} levels below level 0, medians of {options.runs} runs\n\n{HEADER}", flush=True)
     for kind in options.cases:
         for chunks in options.chunk:
             source = source_path(options.directory, kind, options.side, chunks, options.shard)
-            base = Job(
-                "", str(source), str(options.directory / "target.zarr"), kind, options.levels, chunks, options.shard
-            )
+            base = Job("", str(source), str(targets), kind, options.levels, chunks, options.shard)
             jobs = {
                 f"chunkpyramid ({memory})": replace(
                     base, program="chunkpyramid", memory=memory, options=settings.get("chunkpyramid", {})
