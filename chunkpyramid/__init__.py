@@ -18,6 +18,7 @@ from chunkpyramid.downsample import (
 from chunkpyramid.errors import (
     ArgumentError,
     BuildError,
+    ChunkError,
     ChunkPyramidError,
     PlanError,
     SourceNotFoundError,
@@ -25,10 +26,14 @@ from chunkpyramid.errors import (
 )
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.pyramid import Pyramid, open_pyramid
+from chunkpyramid.update import update_pyramid
+from chunkpyramid.verify import ChunkProblem, Verification, verify_pyramid
 
 __all__ = [
     "ArgumentError",
     "BuildError",
+    "ChunkError",
+    "ChunkProblem",
     "ChunkPyramidError",
     "PlanError",
     "Pyramid",
@@ -36,6 +41,7 @@ __all__ = [
     "PyramidPlan",
     "SourceNotFoundError",
     "TargetExistsError",
+    "Verification",
     "__version__",
     "build_pyramid",
     "downsample",
@@ -46,4 +52,6 @@ __all__ = [
     "downsample_with_striding",
     "open_pyramid",
     "plan_pyramid",
+    "update_pyramid",
+    "verify_pyramid",
 ]

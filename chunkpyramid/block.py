@@ -13,7 +13,7 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.carry import Carry, CarryWriter
-from chunkpyramid.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.chunks import ChunkReader, ChunkWriter, erase
 from chunkpyramid.codec import all_bits_equal
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, multiply, nested_order
@@ -84,6 +84,8 @@ class BlockTask:
                     "target, or use dask's threaded scheduler"
                 )
             try:
+                if block_id in interrupted:
+                    self.erase(index)
                 self.run(index, blocks[0] if blocks else None)
             except Exception as error:  # stores and codecs raise what they like
                 made = self.stage.last_level
@@ -98,18 +100,37 @@ class BlockTask:
         """Walk the block with this index; ``values`` are its voxels if the stage has no array to read."""
         stage = self.stage
         self.flags.begin(index)
-        extent = self.levels[stage.source_level].shape
-        start = multiply(index, stage.block)
-        block = Box(start, tuple(a + n for a, n in zip(start, stage.block, strict=True))).clip(extent)
+        block = self._block(index)
+        start = block.start
         pieces = self.pieces(index, nested_order(block, stage.piece, stage.units))
         units = {o.level: self.open_units(o.level) for o in stage.outputs if not o.is_carry and not o.copied}
         carry = None if self.carry_out is None else self.carry_out.writer(self.reduction, self.headroom)
         reduction = self.reduction.within(int(stage.state_bytes * self.headroom))
         read = self._reader(reduction, start, values)
         for piece in pieces:
-            self._fold(piece, read(piece), reduction, units, carry)
+            found = read(piece)
+            if found is not None:
+                self._fold(piece, found, reduction, units, carry)
         self.finish(index, units, carry)
         self.flags.finish(index)
+
+    def erase(self, index: Shape) -> None:
+        """Delete what an interrupted try may have left of the write units of a block, whole or torn."""
+        for output in self.stage.outputs:
+            if not output.is_carry:
+                erase(self.arrays[output.level], self._block(index).fold(output.factor))
+        if self.carry_out is not None:
+            self.carry_out.erase(self._block(index).fold(self.stage.outputs[-1].factor))
+
+    def _block(self, index: Shape) -> Box:
+        start = multiply(index, self.stage.block)
+        stop = tuple(a + n for a, n in zip(start, self.stage.block, strict=True))
+        return Box(start, stop).clip(self.levels[self.stage.source_level].shape)
+
+    @property
+    def blocks(self) -> Box:
+        """The blocks of the stage that are to be run."""
+        return Box((0,) * len(self.stage.grid), self.stage.grid)
 
     def pieces(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         """Return those of the pieces of a block that are to be walked."""
@@ -127,8 +148,8 @@ class BlockTask:
 
     def _reader(
         self, reduction: Reduction, start: Shape, values: npt.NDArray[Any] | None
-    ) -> Callable[[Box], npt.NDArray[Any] | State]:
-        """Return what reads a piece of a block: voxels, or the state that an earlier stage carried."""
+    ) -> Callable[[Box], npt.NDArray[Any] | State | None]:
+        """Return what reads a piece of a block: voxels, the state that an earlier stage carried, or None to skip it."""
         stage = self.stage
         if self.carry_in is not None:
             read: Callable[[Box], Any] = self.carry_in.reader(reduction, stage.piece, self.headroom)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +12,13 @@ import zarr
 
 from chunkpyramid import ome
 from chunkpyramid._version import __version__
-from chunkpyramid.block import BlockTask, home_of
-from chunkpyramid.carry import Carry, CarryArrays, CarryCells
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
-from chunkpyramid.memory import headroom
-from chunkpyramid.plan import Level, PyramidPlan, Stage, carry_chunks
+from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.prepare import Prepared, prepare
-from chunkpyramid.progress import progress_bar
 from chunkpyramid.pyramid import Pyramid, dimension_coordinates
+from chunkpyramid.stages import Progress, Work, check_progress
 from chunkpyramid.store import (
     consolidate,
     empty_group,
@@ -39,8 +35,6 @@ from chunkpyramid.store import (
 __all__ = ["build_pyramid", "plan_pyramid"]
 
 logger = logging.getLogger(__name__)
-
-Progress = bool | Callable[[int, int], None]
 
 
 def plan_pyramid(
@@ -216,11 +210,10 @@ def build_pyramid(
     for flag, argument in ((resume, "resume"), (overwrite, "overwrite")):
         if not isinstance(flag, bool | np.bool_):
             raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
-    if not isinstance(progress, bool) and not callable(progress):
-        raise ArgumentError(f"progress must be True, False or callable, but {progress!r} was given")
+    check_progress(progress)
     prepared = prepare(**options)
     group, journal = _create(prepared, target, resume=bool(resume), overwrite=bool(overwrite))
-    _run(prepared, group, journal, progress)
+    _work(prepared, group, journal).run(progress)
     return _commit(prepared, group)
 
 
@@ -322,55 +315,17 @@ def _forget_old_levels(prepared: Prepared, group: zarr.Group) -> None:
             del group[path]
 
 
-def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Progress) -> None:
-    from chunkpyramid.execute import run_stage
-
-    plan = prepared.plan
-    with _callback(progress) as callback:
-        finished = 0
-
-        def report(blocks: int) -> None:
-            nonlocal finished
-            finished += blocks
-            if callback is not None and blocks:
-                callback(finished, plan.tasks)
-
-        for stage in plan.stages:
-            task = _task(prepared, group, journal, stage)
-            lazy = None if stage.index > 0 or prepared.source.is_zarr else prepared.source.array
-            logger.info("stage %d: %d blocks", stage.index, stage.tasks)
-            run_stage(task, lazy, plan.threads, report)
-
-
-def _task(prepared: Prepared, group: zarr.Group, journal: Journal, stage: Stage) -> BlockTask:
-    levels: tuple[Level, ...] = prepared.plan.levels
-    source: Any = None
-    if stage.index == 0 and prepared.source.is_zarr:
-        source = prepared.source.array
-    elif stage.reads == "level":
-        source = level_array(group, levels[stage.source_level].path)
-    flags = journal.flags(stage)
-    return BlockTask(
-        stage=stage,
-        levels=levels,
-        reduction=prepared.reduction,
-        arrays={o.level: level_array(group, levels[o.level].path) for o in stage.outputs if not o.is_carry},
-        flags=flags,
-        source=source,
-        carry_in=_carry(prepared, journal, stage.source_level) if stage.reads == "carry" else None,
-        carry_out=next((_carry(prepared, journal, o.level) for o in stage.outputs if o.is_carry), None),
-        home=home_of(flags),
-        skips_blank=prepared.reduction.keeps_blank and prepared.format.fills_with_zeros,
-        headroom=headroom(stage.memory, stage.tasks, prepared.plan.threads, prepared.plan.memory_limit),
+def _work(prepared: Prepared, group: zarr.Group, journal: Journal) -> Work:
+    levels = prepared.plan.levels
+    arrays = {level.index: level_array(group, level.path) for level in levels}
+    return Work(
+        prepared.plan,
+        prepared.reduction,
+        prepared.source.array,
+        arrays,
+        journal,
+        skips_blank=prepared.format.fills_with_zeros,
     )
-
-
-def _carry(prepared: Prepared, journal: Journal, index: int) -> Carry:
-    level = prepared.plan.levels[index]
-    group = journal.carry(index)
-    if prepared.reduction.is_ragged:
-        return CarryCells(level, prepared.plan.levels[0].shape, carry_chunks(prepared.reduction, level), group)
-    return CarryArrays(level, prepared.plan.levels[0].shape, dict(group.arrays()))
 
 
 def _commit(prepared: Prepared, group: zarr.Group) -> Pyramid:
@@ -400,9 +355,3 @@ def _write_coordinates(prepared: Prepared, group: zarr.Group) -> None:
         xr.Dataset(coords=variables).to_zarr(
             group.store, group=path, mode="a", zarr_format=prepared.format.zarr_format, consolidated=False
         )
-
-
-def _callback(progress: Progress) -> AbstractContextManager[Callable[[int, int], None] | None]:
-    if progress is True:
-        return progress_bar()
-    return nullcontext(progress or None)

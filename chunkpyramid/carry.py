@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import zarr
 
-from chunkpyramid.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.chunks import ChunkReader, ChunkWriter, erase
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, axis_footprint, tile
 from chunkpyramid.methods import Reduction, State
@@ -32,12 +32,18 @@ class CarryWriter(Protocol):
     def unfinished(self) -> int:
         """How many write units have been begun and not finished."""
 
+    def flush(self) -> None:
+        """Write what has been begun, though parts of it are missing."""
+
     def put(self, box: Box, state: State | None) -> None:
         """Take the state of the voxels of a box of the level; None, where the reduction allows it, if it is zeros."""
 
 
 class Carry(Protocol):
     """The carry of a level, which another process can read and write too."""
+
+    def erase(self, box: Box) -> None:
+        """Delete what an interrupted try may have left of the voxels of a box."""
 
     def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
         """Return what reads the state of a box, which is a piece of shape ``piece`` or what an edge leaves of one."""
@@ -53,6 +59,10 @@ class CarryArrays:
     level: Level
     extent: Shape
     arrays: Mapping[str, zarr.Array[Any]]
+
+    def erase(self, box: Box) -> None:
+        for array in self.arrays.values():
+            erase(array, box)
 
     def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
         readers = {name: ChunkReader(array) for name, array in self.arrays.items()}
@@ -79,6 +89,10 @@ class ArraysWriter:
     def unfinished(self) -> int:
         return sum(units.unfinished for units in self.units.values())
 
+    def flush(self) -> None:
+        for units in self.units.values():
+            units.flush()
+
     def put(self, box: Box, state: State | None) -> None:
         if state is None:
             for units in self.units.values():
@@ -100,6 +114,9 @@ class CarryCells:
     extent: Shape
     chunks: Shape
     group: zarr.Group
+
+    def erase(self, box: Box) -> None:
+        """Do nothing: cells are created anew."""
 
     def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
         return lambda box: self.read(reduction, box, piece, headroom)
@@ -162,6 +179,12 @@ class CellsWriter:
     def unfinished(self) -> int:
         return len(self.open)
 
+    def flush(self) -> None:
+        while self.open:
+            start, parts = self.open.popitem()
+            stop = tuple(a + c for a, c in zip(start, self.carry.chunks, strict=True))
+            self.write(Box(start, stop).clip(self.carry.level.shape), parts)
+
     def put(self, box: Box, state: State | None) -> None:
         if state is None:
             raise BuildError("a ragged state is never left out: this is a bug")
@@ -176,7 +199,7 @@ class CellsWriter:
     def write(self, cell: Box, parts: list[tuple[Box, State]]) -> None:
         carry = self.carry
         state = parts[0][1]
-        if len(parts) > 1:
+        if parts[0][0] != cell:
             state = self.reduction.assemble(
                 cell.shape,
                 footprints_of(cell, carry.level, carry.extent),

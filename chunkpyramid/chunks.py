@@ -15,11 +15,12 @@ from chunkpyramid.errors import ChunkError
 from chunkpyramid.grid import Box, Shape, tile
 from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout
-from chunkpyramid.store import Encoded, Request, fetch, is_local, put, remove
+from chunkpyramid.store import Encoded, Request, fetch, is_local, put, remove, remove_torn
 
-__all__ = ["ChunkReader", "ChunkWriter", "chunk_access"]
+__all__ = ["ChunkReader", "ChunkWriter", "chunk_access", "erase"]
 
 MOST_INDEXES = 64
+MOST_ERASED = 1000
 
 
 class Chunks:
@@ -212,6 +213,16 @@ def at_once(store: Any) -> int:
 def chunk_access(array: zarr.Array[Any], store: Any) -> ChunkAccess:
     """Return what it takes to read or write the chunks of an array with these codecs, in this store."""
     return ChunkAccess(at_once(store), codec_for(array).copies)
+
+
+def erase(array: zarr.Array[Any], box: Box) -> None:
+    """Delete the write units of a box, and what a process that was killed has left of one."""
+    chunks = Chunks(array)
+    unit = chunks.chunks if chunks.shards is None else chunks.shards.shape
+    for cells in batches(list(tile(box, unit)), MOST_ERASED):
+        keys = [chunks.key(cell.start, unit) for cell in cells]
+        remove(array.store, keys)
+        remove_torn(array.store, keys)
 
 
 def batches(cells: Sequence[Box], size: int) -> Iterator[Sequence[Box]]:

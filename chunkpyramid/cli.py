@@ -1,4 +1,4 @@
-"""The command line: ``chunkpyramid build | plan | info | demo``."""
+"""The command line: ``chunkpyramid build | plan | info | verify | update | demo``."""
 
 from __future__ import annotations
 
@@ -80,6 +80,20 @@ def unit_name(text: str) -> str:
     if not text.strip():
         raise ValueError("no unit")
     return text.strip()
+
+
+class RegionType(click.ParamType[Any]):
+    """One slice per axis, separated by commas: 0:64,128:192,:"""
+
+    name = "region"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        if not re.fullmatch(r"\s*-?\d*:-?\d*\s*(,\s*-?\d*:-?\d*\s*)*", value):
+            self.fail(f"{value!r} is no region: give one slice per axis, such as 0:64,128:192,:", param, ctx)
+        ends = [[int(end) if end else None for end in axis.strip().split(":")] for axis in value.split(",")]
+        return tuple(slice(start, stop) for start, stop in ends)
 
 
 class BackgroundType(click.ParamType[Any]):
@@ -195,6 +209,38 @@ def info(src: str) -> None:
     from chunkpyramid.pyramid import open_pyramid
 
     click.echo(str(open_pyramid(src)))
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--fraction", type=float, default=1.0, show_default=True, help="Read just so much of level 0, at random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random choice.")
+@click.option("--repair", is_flag=True, help="Write chunks anew that differ or cannot be read.")
+@click.option("--memory", "memory_limit", help="Limit for the process, such as '2 GiB'.")
+def verify(target: str, **options: Any) -> None:
+    """Compute the levels of the pyramid TARGET again from its level 0, and report chunks that differ.
+
+    The exit code is 1 if there are any that were not repaired.
+    """
+    from chunkpyramid.verify import verify_pyramid
+
+    with _progress_bar() as progress:
+        verification = verify_pyramid(target, progress=progress, **options)
+    click.echo(str(verification))
+    if not verification.ok:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("target")
+@click.argument("region", type=RegionType())
+@click.option("--memory", "memory_limit", help="Limit for the process, such as '2 GiB'.")
+def update(target: str, region: tuple[slice, ...], memory_limit: str | None) -> None:
+    """Rebuild what lies above a REGION of level 0 of the pyramid TARGET that has changed, such as 0:64,128:192,:."""
+    from chunkpyramid.update import update_pyramid
+
+    with _progress_bar() as progress:
+        click.echo(str(update_pyramid(target, region, memory_limit=memory_limit, progress=progress)))
 
 
 @cli.command()

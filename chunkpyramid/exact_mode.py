@@ -267,7 +267,8 @@ class ExactMode(Reduction):
         )
 
     def assemble(self, shape: Shape, footprints: Footprints, parts: Sequence[Part]) -> Runs:
-        lengths = np.empty(shape, np.int64)
+        # voxels that no part covers have no labels
+        lengths = np.zeros(shape, np.int64)
         pieces = []
         for part in parts:
             runs = self._as_runs(part.state)

@@ -86,6 +86,9 @@ def run_stage(task: BlockTask, source: da.Array | None, threads: int, progress: 
     """
     with _workers(threads) as workers:
         for window in task.flags.windows():
+            if not window.overlaps(task.blocks):
+                continue
+            window = window.intersect(task.blocks)
             done = task.flags.done(window)
             if done.any():
                 progress(int(np.count_nonzero(done)))

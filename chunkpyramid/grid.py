@@ -86,6 +86,11 @@ class Box:
         """Return the box in coordinates whose zero is ``origin``."""
         return self.shift(tuple(-o for o in origin))
 
+    def overlaps(self, other: Box) -> bool:
+        """Whether two boxes have a voxel in common."""
+        axes = zip(self.start, self.stop, other.start, other.stop, strict=True)
+        return all(max(a, c) < min(b, d) for a, b, c, d in axes)
+
     def intersect(self, other: Box) -> Box:
         """Return the common part of two boxes that overlap."""
         return Box(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.errors import TargetExistsError
+from chunkpyramid.errors import BuildError, TargetExistsError
 from chunkpyramid.grid import Box, Shape, windows
 from chunkpyramid.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.methods import Reduction
@@ -161,11 +161,31 @@ class Journal:
             for key in sorted({*found, *fingerprint})
             if found.get(key) != fingerprint.get(key)
         ]
+        if "update" in found:
+            raise TargetExistsError(
+                f"{where} holds a pyramid whose update has not been finished: run update_pyramid again, or pass "
+                "overwrite=True to build anew"
+            )
         if differences:
             raise TargetExistsError(
                 f"{where} holds an unfinished build with another plan ({'; '.join(differences)}): run it with the "
                 "arguments it was begun with, or pass overwrite=True to begin anew"
             )
+
+    def check_purpose(self, purpose: Mapping[str, Any], group: zarr.Group) -> None:
+        """Raise `BuildError` unless what has not been finished is this, saying how to finish it."""
+        found: dict[str, Any] = cast(Any, self.scratch.attrs.get("fingerprint", {}))
+        if "update" in found and found == purpose:
+            return
+        if "update" in found:
+            start, stop = found["update"]
+            region = ", ".join(f"{a}:{b}" for a, b in zip(start, stop, strict=True))
+            raise BuildError(
+                f"an update of {group} has not been finished: run update_pyramid for the region [{region}] to finish it"
+            )
+        raise BuildError(
+            f"a build into {group} has not been finished: run build_pyramid again with the same arguments to resume it"
+        )
 
     def flags(self, stage: Stage) -> Flags:
         """Return the flags of the stage's blocks, which can be sent to other processes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from zarr.storage import MemoryStore
@@ -30,7 +30,10 @@ from chunkpyramid.store import (
     same_encoding,
 )
 
-__all__ = ["Prepared", "prepare"]
+if TYPE_CHECKING:
+    from chunkpyramid.execute import Machine
+
+__all__ = ["Prepared", "memory_bytes", "prepare"]
 
 # Up to here a voxel size times a factor is exact.
 MOST_CUMULATIVE = 2**53
@@ -229,7 +232,7 @@ def prepare(
             copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
             source_access=chunk_access(opened.array, opened.array.store) if opened.is_zarr else ChunkAccess(),
             target_access=chunk_access(rehearsed, opened.array.store if in_place else getattr(target, "store", target)),
-            memory_limit=machine.memory // 2 if memory_limit is None else _bytes(memory_limit),
+            memory_limit=memory_bytes(memory_limit, machine),
             threads=machine.threads,
             slots=machine.slots,
         )
@@ -281,9 +284,12 @@ def _rehearse(stored: LevelFormat, levels: Sequence[Level]) -> Any:
     return arrays[0]
 
 
-def _bytes(memory_limit: int | str) -> int:
+def memory_bytes(memory_limit: int | str | None, machine: Machine) -> int:
+    """Return the ``memory_limit`` argument in bytes, by default half of what a process may use."""
     from dask.utils import parse_bytes
 
+    if memory_limit is None:
+        return machine.memory // 2
     try:
         nbytes = (
             parse_bytes(memory_limit)

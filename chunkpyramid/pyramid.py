@@ -10,7 +10,7 @@ import zarr
 
 from chunkpyramid import ome
 from chunkpyramid.coordinates import Coordinates
-from chunkpyramid.errors import ArgumentError, BuildError
+from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.report import format_shape, format_table
@@ -152,14 +152,20 @@ def open_pyramid(target: Any) -> Pyramid:
     >>> cp.open_pyramid(store).levels[1].shape
     (32, 32)
     """
-    node = open_node(target)
+    pyramid = pyramid_at(target, "r")
+    journal = Journal.find(pyramid.group)
+    if journal is not None:
+        journal.check_purpose({}, pyramid.group)
+    return pyramid
+
+
+def pyramid_at(target: Any, mode: str = "r+") -> Pyramid:
+    """Return the pyramid at a path, URL, store or group, be it finished or not."""
+    node = open_node(target.group if isinstance(target, Pyramid) else target, mode)
+    if mode == "r+" and node.store.read_only:
+        node = zarr.open(node.store.with_read_only(False), path=node.path, mode="r+")
     if not isinstance(node, zarr.Group):
         raise ArgumentError(f"target {target!r} is an array, not an OME-Zarr image: give the path of its group")
-    if Journal.find(node) is not None:
-        raise BuildError(
-            f"a build into {target!r} has not been finished: run build_pyramid again with the same arguments to "
-            "resume it"
-        )
     multiscale = ome.read_multiscale(node.attrs.asdict())
     if multiscale is None:
         raise ArgumentError(f"the group {target!r} has no OME-Zarr multiscales metadata")

@@ -44,6 +44,7 @@ __all__ = [
     "plain_path",
     "put",
     "remove",
+    "remove_torn",
     "same_encoding",
     "store_id",
 ]
@@ -371,6 +372,20 @@ def put(store: Any, items: Sequence[tuple[str, Encoded]]) -> None:
 def remove(store: Any, keys: Sequence[str]) -> None:
     """Delete keys of a store that may be there."""
     _all(*map(store.delete, keys))
+
+
+def remove_torn(store: Any, keys: Sequence[str]) -> None:
+    """Delete the temporary files that folders are left with if a process is killed while it writes these keys."""
+    if not is_local(store):
+        return
+    stems: dict[Path, set[str]] = {}
+    for path in (store.root / key for key in keys):
+        stems.setdefault(path.parent, set()).add(path.stem)
+    for folder, mine in stems.items():
+        for path in folder.glob("*.partial"):
+            # named as the key is, then something random; others may be writing beside it
+            if path.name.rsplit(".", 2)[0] in mine:
+                path.unlink(missing_ok=True)
 
 
 def _all(*requests: Coroutine[Any, Any, None]) -> None:

@@ -54,6 +54,14 @@ class WriteUnits:
             else:
                 self._hand_on(chunk, buffer)
 
+    def flush(self) -> None:
+        """Hand on the chunks that were delivered in part, and finish all write units."""
+        while self.open:
+            start, (voxels, _) = self.open.popitem()
+            stop = tuple(a + c for a, c in zip(start, self.array.chunks, strict=True))
+            self._hand_on(Box(start, stop).clip(self.array.shape), voxels)
+        self.writer.flush()
+
     def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
         """Return the voxels of a chunk before any is delivered."""
         return None
@@ -79,11 +87,3 @@ class PartialUnits(WriteUnits):
 
     def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
         return self.reader.read(chunk)
-
-    def flush(self) -> None:
-        """Hand on the chunks that were delivered in part, and finish all write units."""
-        while self.open:
-            start, (voxels, _) = self.open.popitem()
-            stop = tuple(a + c for a, c in zip(start, self.array.chunks, strict=True))
-            self._hand_on(Box(start, stop).clip(self.array.shape), voxels)
-        self.writer.flush()

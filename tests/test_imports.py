@@ -18,8 +18,8 @@ FLOORS = (
     {"blocking", "chunking", "coordinates", "downsample", "factors", "memory", "phantom", "plan", "report"},
     {"chunks", "codec", "ome", "progress", "shards", "source", "store"},
     {"block", "carry", "journal", "units"},
-    {"execute", "verify"},
-    {"accessor", "build", "cli", "demo", "prepare", "pyramid"},
+    {"execute", "stages"},
+    {"accessor", "build", "cli", "demo", "existing", "prepare", "pyramid", "update", "verify"},
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__"))

@@ -1,0 +1,109 @@
+"""A pyramid that is there, planned anew: what `update_pyramid` and `verify_pyramid` work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chunkpyramid.chunks import chunk_access
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.grid import Shape, ceil_shape
+from chunkpyramid.methods import METHODS, Reduction, resolve_method
+from chunkpyramid.plan import PyramidPlan, Request, make_levels, make_plan
+from chunkpyramid.prepare import memory_bytes
+from chunkpyramid.pyramid import Pyramid
+
+__all__ = ["Existing", "plan_existing"]
+
+
+@dataclass(frozen=True)
+class Existing:
+    """A pyramid, how its levels were made, and the plan to make them again from its level 0."""
+
+    pyramid: Pyramid
+    reduction: Reduction
+    plan: PyramidPlan
+
+
+def plan_existing(pyramid: Pyramid, memory_limit: int | str | None) -> Existing:
+    """Plan to make the levels of a pyramid again.
+
+    Raises
+    ------
+    ArgumentError
+        If its metadata do not tell how the levels were made, or do not fit the arrays.
+    PlanError
+        If the memory limit is too small.
+    """
+    from chunkpyramid.execute import active_machine
+
+    reduction = _reduction(pyramid)
+    first = pyramid.levels[0]
+    shards = [None if level.shards is None else _ints(level.shards) for level in pyramid.levels]
+    levels = make_levels(
+        _ints(first.shape),
+        _factors(pyramid),
+        [_ints(level.chunks) for level in pyramid.levels],
+        shards,
+        pyramid.multiscale.paths,
+    )
+    machine = active_machine()
+    plan = make_plan(
+        Request(
+            levels=levels,
+            reduction=reduction,
+            read_chunks=_ints(first.chunks),
+            read_shards=shards[0],
+            writes_level_0=False,
+            memory_limit=memory_bytes(memory_limit, machine),
+            threads=machine.threads,
+            slots=machine.slots,
+            source_access=chunk_access(first, first.store),
+            target_access=chunk_access(pyramid.levels[-1], first.store),
+        )
+    )
+    return Existing(pyramid, reduction, plan)
+
+
+def _reduction(pyramid: Pyramid) -> Reduction:
+    parameters = pyramid.multiscale.parameters
+    method = parameters.get("method")
+    if method not in METHODS:
+        raise ArgumentError(
+            f"the metadata of {pyramid.group} do not tell how its levels were made (type {pyramid.method!r}, "
+            f"parameters {dict(parameters)}): only pyramids of build_pyramid can be computed again"
+        )
+    background = parameters.get("background", 0)
+    return resolve_method(
+        method,
+        pyramid.levels[0].dtype,
+        sparse=bool(parameters.get("sparse", False)),
+        # NaN and infinities are strings in JSON
+        background=float(background) if isinstance(background, str) else background,
+        rounding=parameters.get("rounding", "nearest"),
+    )
+
+
+def _factors(pyramid: Pyramid) -> list[Shape]:
+    """Return the factors from each level to the next, which the voxel sizes tell."""
+    first = pyramid.coordinates[0].scale
+    shape = _ints(pyramid.levels[0].shape)
+    factors: list[Shape] = []
+    before = (1,) * len(shape)
+    for level, coordinates in zip(pyramid.levels[1:], pyramid.coordinates[1:], strict=True):
+        total = tuple(round(a / b) for a, b in zip(coordinates.scale, first, strict=True))
+        fits = all(t >= 1 and t % b == 0 for t, b in zip(total, before, strict=True))
+        if not fits or ceil_shape(shape, total) != _ints(level.shape):
+            raise ArgumentError(
+                f"the level {level.path!r} of {pyramid.group} has the shape {level.shape} and the voxel size "
+                f"{coordinates.scale}, which do not fit {shape} and {first} of level 0"
+            )
+        factors.append(tuple(t // b for t, b in zip(total, before, strict=True)))
+        before = total
+    return factors
+
+
+def _ints(numbers: Sequence[int | np.integer]) -> Shape:
+    return tuple(map(int, numbers))

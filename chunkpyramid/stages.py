@@ -1,0 +1,103 @@
+"""The stages of a build, an update or a verification, one after the other: what their tasks read and write."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import zarr
+
+from chunkpyramid.block import BlockTask, home_of
+from chunkpyramid.carry import Carry, CarryArrays, CarryCells
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.journal import Journal
+from chunkpyramid.memory import headroom
+from chunkpyramid.methods import Reduction
+from chunkpyramid.plan import PyramidPlan, Stage, carry_chunks
+from chunkpyramid.progress import progress_bar
+
+__all__ = ["Progress", "Work", "check_progress"]
+
+logger = logging.getLogger(__name__)
+
+Progress = bool | Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """A plan, and what it is about.
+
+    ``source`` is what the first stage reads, a zarr array or a dask array, and ``arrays`` the levels, by index.
+    ``task`` makes the task of a stage, from the arguments of `BlockTask`. With ``skips_blank`` the fill value is zero,
+    and zeros need not be written.
+    """
+
+    plan: PyramidPlan
+    reduction: Reduction
+    source: Any
+    arrays: Mapping[int, zarr.Array[Any]]
+    journal: Journal
+    skips_blank: bool
+    task: Callable[..., BlockTask] = BlockTask
+
+    def run(self, progress: Progress) -> None:
+        """Run all stages."""
+        with _callback(progress) as callback:
+            finished = 0
+
+            def report(blocks: int) -> None:
+                nonlocal finished
+                finished += blocks
+                if callback is not None and blocks:
+                    callback(finished, self.plan.tasks)
+
+            for stage in self.plan.stages:
+                self.run_stage(stage, report)
+
+    def run_stage(self, stage: Stage, report: Callable[[int], None]) -> None:
+        """Run one stage; ``report`` is called with numbers of blocks that have come to be done."""
+        # imported here, because dask takes longer to import than all the rest
+        from chunkpyramid.execute import run_stage
+
+        logger.info("stage %d: %d blocks", stage.index, stage.tasks)
+        lazy = None if stage.index > 0 or isinstance(self.source, zarr.Array) else self.source
+        run_stage(self._task(stage), lazy, self.plan.threads, report)
+
+    def _task(self, stage: Stage) -> BlockTask:
+        flags = self.journal.flags(stage)
+        source = self.source if stage.index == 0 else self.arrays[stage.source_level]
+        return self.task(
+            stage=stage,
+            levels=self.plan.levels,
+            reduction=self.reduction,
+            arrays={o.level: self.arrays[o.level] for o in stage.outputs if not o.is_carry},
+            flags=flags,
+            source=source if isinstance(source, zarr.Array) and stage.reads != "carry" else None,
+            carry_in=self._carry(stage.source_level) if stage.reads == "carry" else None,
+            carry_out=next((self._carry(o.level) for o in stage.outputs if o.is_carry), None),
+            home=home_of(flags),
+            headroom=headroom(stage.memory, stage.tasks, self.plan.threads, self.plan.memory_limit),
+            skips_blank=self.skips_blank and self.reduction.keeps_blank,
+        )
+
+    def _carry(self, index: int) -> Carry:
+        level, extent = self.plan.levels[index], self.plan.levels[0].shape
+        group = self.journal.carry(index)
+        if self.reduction.is_ragged:
+            return CarryCells(level, extent, carry_chunks(self.reduction, level), group)
+        return CarryArrays(level, extent, dict(group.arrays()))
+
+
+def check_progress(progress: Any) -> None:
+    """Raise `ArgumentError` for a ``progress`` argument that is neither a bool nor a function."""
+    if not isinstance(progress, bool) and not callable(progress):
+        raise ArgumentError(f"progress must be True, False or callable, but {progress!r} was given")
+
+
+def _callback(progress: Progress) -> AbstractContextManager[Callable[[int, int], None] | None]:
+    if progress is True:
+        return progress_bar()
+    return nullcontext(progress or None)

@@ -1,0 +1,163 @@
+"""`update_pyramid`: rebuild what lies above a part of level 0 that has changed."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import zarr
+
+from chunkpyramid.block import BlockTask
+from chunkpyramid.carry import CarryWriter
+from chunkpyramid.chunks import ChunkWriter
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.existing import plan_existing
+from chunkpyramid.grid import Box, Shape, ceil_div, multiply
+from chunkpyramid.journal import Journal
+from chunkpyramid.pyramid import Pyramid, pyramid_at
+from chunkpyramid.stages import Progress, Work, check_progress
+from chunkpyramid.units import PartialUnits, WriteUnits
+
+__all__ = ["update_pyramid"]
+
+
+def update_pyramid(
+    target: Any,
+    region: Sequence[slice],
+    *,
+    memory_limit: int | str | None = None,
+    progress: Progress = False,
+) -> Pyramid:
+    """Rebuild what lies above voxels of level 0 that have changed.
+
+    The levels are then those that a full build would make, bit for bit. It costs reading level 0 in the region, rounded
+    up to whole voxels of the last level, and writing the chunks above it.
+
+    Parameters
+    ----------
+    target : path, URL, zarr store, zarr.Group or Pyramid
+        A pyramid that `build_pyramid` has finished, and whose level 0 was changed since.
+    region : sequence of slices
+        Where level 0 has changed: one slice per axis, in voxels of level 0, without steps; axes that are left out at
+        the end have changed as a whole.
+    memory_limit : int or str, optional
+        As for `build_pyramid`.
+    progress : bool or callable
+        As for `build_pyramid`.
+
+    Returns
+    -------
+    Pyramid
+
+    Raises
+    ------
+    SourceNotFoundError
+        If nothing is there.
+    ArgumentError
+        If the region is malformed, or the metadata do not tell how the levels were made.
+    PlanError
+        If the memory limit is too small, with the least that would do.
+    BuildError
+        If a build, or an update of another region, has not been finished, or a block fails. Until the same update has
+        been run again the pyramid counts as unfinished.
+
+    Examples
+    --------
+    >>> import numpy as np, zarr
+    >>> import chunkpyramid as cp
+    >>> store = zarr.storage.MemoryStore()
+    >>> pyramid = cp.build_pyramid(np.zeros((64, 64), np.uint8), store, levels=2)
+    >>> pyramid.levels[0][8:12, 40:44] = 16
+    >>> int(cp.update_pyramid(store, np.s_[8:12, 40:44]).levels[2][2, 10])
+    16
+    """
+    check_progress(progress)
+    pyramid = pyramid_at(target)
+    box = _box(region, tuple(map(int, pyramid.levels[0].shape)))
+    purpose = {"update": [list(box.start), list(box.stop)]}
+    journal = Journal.find(pyramid.group)
+    if journal is not None:
+        journal.check_purpose(purpose, pyramid.group)
+    existing = plan_existing(pyramid, memory_limit)
+    plan = existing.plan
+    if box.size == 0 or not plan.stages or len(plan.levels) == 1:
+        Journal.remove(pyramid.group)
+        return pyramid
+    journal = Journal.create(pyramid.group, plan.stages, plan.levels, existing.reduction)
+    journal.set_up(purpose)
+    Work(
+        plan,
+        existing.reduction,
+        pyramid.levels[0],
+        dict(enumerate(pyramid.levels)),
+        journal,
+        skips_blank=False,
+        task=partial(UpdateTask, region=_whole_voxels(box, plan.levels[-1].cumulative)),
+    ).run(progress)
+    Journal.remove(pyramid.group)
+    return pyramid
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateTask(BlockTask):
+    """A task that makes only what lies above a region of level 0, whole voxels of the last level."""
+
+    region: Box
+
+    @property
+    def blocks(self) -> Box:
+        box = self._region_read
+        block = self.stage.block
+        start = tuple(a // b for a, b in zip(box.start, block, strict=True))
+        stop = tuple(ceil_div(a, b) for a, b in zip(box.stop, block, strict=True))
+        return Box(start, stop).clip(self.stage.grid)
+
+    @property
+    def _region_read(self) -> Box:
+        """The region in voxels of the level that is read."""
+        level = self.levels[self.stage.source_level]
+        return self.region.fold(level.cumulative).clip(level.shape)
+
+    def pieces(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
+        region = self._region_read
+        return [piece.intersect(region) for piece in pieces if piece.overlaps(region)]
+
+    def open_units(self, level: int) -> WriteUnits:
+        array: zarr.Array[Any] = self.arrays[level]
+        return PartialUnits(array, ChunkWriter(array, replaces=True))
+
+    def finish(self, index: Shape, units: Any, carry: CarryWriter | None) -> None:
+        for unit in units.values():
+            unit.flush()
+        if carry is not None:
+            carry.flush()
+
+
+def _whole_voxels(box: Box, factor: Shape) -> Box:
+    start = tuple(a // f for a, f in zip(box.start, factor, strict=True))
+    stop = tuple(ceil_div(b, f) for b, f in zip(box.stop, factor, strict=True))
+    return Box(multiply(start, factor), multiply(stop, factor))
+
+
+def _box(region: Any, shape: Shape) -> Box:
+    entries = (region,) if isinstance(region, slice) else tuple(region) if isinstance(region, Sequence) else None
+    if entries is None or len(entries) > len(shape) or not all(isinstance(entry, slice) for entry in entries):
+        raise ArgumentError(
+            f"region must be one slice for each of the {len(shape)} axes, such as np.s_[0:64, 128:192], but {region!r} "
+            "was given"
+        )
+    start, stop = [0] * len(shape), list(shape)
+    for axis, (entry, n) in enumerate(zip(entries, shape, strict=False)):
+        try:
+            first, last, step = slice(
+                *(None if part is None else operator.index(part) for part in (entry.start, entry.stop, entry.step))
+            ).indices(n)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"region has the slice {entry!r}, which is none of voxels: {error}") from error
+        if step != 1:
+            raise ArgumentError(f"region has the slice {entry!r}: steps are not allowed, give the box around them")
+        start[axis], stop[axis] = first, max(first, last)
+    return Box(tuple(start), tuple(stop))
