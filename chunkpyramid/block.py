@@ -103,10 +103,10 @@ class BlockTask:
         block = self._block(index)
         start = block.start
         pieces = self.pieces(index, nested_order(block, stage.piece, stage.units))
-        units = {o.level: self.open_units(o.level) for o in stage.outputs if not o.is_carry and not o.copied}
+        units = {o.level: self.open_units(o.level) for o in stage.outputs if not o.is_carry}
         carry = None if self.carry_out is None else self.carry_out.writer(self.reduction, self.headroom)
         reduction = self.reduction.within(int(stage.state_bytes * self.headroom))
-        read = self._reader(reduction, start, values)
+        read = self._reader(reduction, start, values, units)
         for piece in pieces:
             found = read(piece)
             if found is not None:
@@ -147,7 +147,11 @@ class BlockTask:
             raise BuildError(f"there are {unfinished} write units that no piece completed: this is a bug")
 
     def _reader(
-        self, reduction: Reduction, start: Shape, values: npt.NDArray[Any] | None
+        self,
+        reduction: Reduction,
+        start: Shape,
+        values: npt.NDArray[Any] | None,
+        units: Mapping[int, WriteUnits],
     ) -> Callable[[Box], npt.NDArray[Any] | State | None]:
         """Return what reads a piece of a block: voxels, the state that an earlier stage carried, or None to skip it."""
         stage = self.stage
@@ -156,7 +160,7 @@ class BlockTask:
         elif values is not None:
             return lambda piece: values[piece.relative_to(start).slices]
         elif self.source is not None:
-            copied = [self.arrays[output.level] for output in stage.outputs if output.copied]
+            copied = [units[output.level].writer for output in stage.outputs if output.copied]
             read = ChunkReader(self.source, *copied).read
         else:
             raise BuildError("the stage has neither an array to read nor a block: this is a bug")
@@ -182,7 +186,7 @@ class BlockTask:
         else:
             values = found.astype(reduction.dtype, copy=False)
             blank = self.skips_blank and is_blank(values)
-            if stage.source_level in units:
+            if any(o.level == stage.source_level and not o.copied for o in stage.outputs):
                 self._put(units, self.levels[stage.source_level], piece, None if blank else values)
             state = None if blank else reduction.lift(values)
         levels = self.levels[stage.source_level + 1 : stage.last_level + 1]

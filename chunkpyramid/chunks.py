@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,13 +48,13 @@ class Chunks:
 class ChunkReader(Chunks):
     """Reads boxes of an array. Chunks that are missing hold the fill value; those that cannot be read are an error.
 
-    ``copy_to`` is an array with the same chunks, codecs and fill value, to which all chunks are copied as they are
-    read, without being encoded again.
+    ``copy_to`` writes to an array with the same chunks, codecs of chunks and fill value: all chunks are copied to it as
+    they are read, without being encoded again.
     """
 
-    def __init__(self, array: zarr.Array[Any], copy_to: zarr.Array[Any] | None = None):
+    def __init__(self, array: zarr.Array[Any], copy_to: ChunkWriter | None = None):
         super().__init__(array)
-        self.copy_to = None if copy_to is None else Chunks(copy_to)
+        self.copy_to = copy_to
         # of shards that are read in parts
         self.indexes: dict[Shape, Index | None] = {}
 
@@ -81,29 +81,31 @@ class ChunkReader(Chunks):
             raise self._unreadable(chunk, error) from error
 
     def _encoded(self, box: Box) -> Iterator[tuple[Box, Encoded | None]]:
-        """Yield the chunks that a box touches, whole, each with its bytes."""
-        if self.shards is not None:
-            for shard in tile(box, self.shards.shape):
-                yield from self._encoded_in_shard(self.shards, shard, shard.intersect(box))
-            return
-        for cells in batches(list(tile(box, self.chunks)), self.in_flight):
-            found = self._fetch(cells, [(self.key(cell.start, self.chunks), None) for cell in cells])
+        """Yield the chunks that a box touches, whole, each with its bytes; first they are copied."""
+        for cells, found in self._batches(box):
             if self.copy_to is not None:
-                there = [self.copy_to.key(cell.start, self.chunks) for cell in cells]
-                copies = [(key, data) for key, data in zip(there, found, strict=True) if data is not None]
-                put(self.copy_to.array.store, copies)
+                self.copy_to.write_encoded(cells, found)
             yield from zip(cells, found, strict=True)
 
-    def _encoded_in_shard(self, layout: ShardLayout, shard: Box, box: Box) -> Iterator[tuple[Box, Encoded | None]]:
+    def _batches(self, box: Box) -> Iterator[tuple[Sequence[Box], Sequence[Encoded | None]]]:
+        if self.shards is not None:
+            for shard in tile(box, self.shards.shape):
+                yield from self._batches_of_shard(self.shards, shard, shard.intersect(box))
+            return
+        for cells in batches(list(tile(box, self.chunks)), self.in_flight):
+            yield cells, self._fetch(cells, [(self.key(cell.start, self.chunks), None) for cell in cells])
+
+    def _batches_of_shard(
+        self, layout: ShardLayout, shard: Box, box: Box
+    ) -> Iterator[tuple[Sequence[Box], Sequence[Encoded | None]]]:
         """Yield the chunks of a shard that a box inside of it touches: of a whole shard, by one request."""
         key = self.key(shard.start, layout.shape)
         cells = list(tile(box, self.chunks))
         if box == shard.clip(self.shape):
             whole, *_ = self._fetch(cells[:1], [(key, None)])
             index = self._index(cells[0], whole, layout.index_of)
-            for cell in cells:
-                place = self.place_in_shard(layout, cell)
-                yield cell, None if whole is None else chunk_of(whole, index, place)
+            places = [self.place_in_shard(layout, cell) for cell in cells]
+            yield cells, [None if whole is None else chunk_of(whole, index, place) for place in places]
             return
         if shard.start not in self.indexes:
             # pieces finish a shard before they begin the next, but several shards can meet in one piece
@@ -118,7 +120,7 @@ class ChunkReader(Chunks):
             found = dict(
                 zip(there, self._fetch(there, [(key, part) for part in ranges if part is not None]), strict=True)
             )
-            yield from ((cell, found.get(cell)) for cell in some)
+            yield some, [found.get(cell) for cell in some]
 
     def _fetch(self, cells: Sequence[Box], requests: Sequence[Request]) -> list[Encoded | None]:
         found = fetch(self.array.store, requests)
@@ -160,11 +162,22 @@ class ChunkWriter(Chunks):
         """Write the voxels of a box; None stands for voxels that are all the fill value."""
         if self.shards is not None:
             for shard in tile(box, self.shards.shape):
-                self._fill(self.shards, shard, shard.intersect(box), box, values)
+                inside = tile(shard.intersect(box), self.chunks)
+                self._fill(self.shards, shard, ((cell, self._encode(cell, box, values)) for cell in inside))
             return
         for cells in batches(list(tile(box, self.chunks)), self.in_flight):
             encoded = [(self.key(cell.start, self.chunks), self._encode(cell, box, values)) for cell in cells]
             self._put(encoded)
+
+    def write_encoded(self, cells: Sequence[Box], encoded: Sequence[Encoded | None]) -> None:
+        """Write whole chunks that are encoded as those of this array are."""
+        if self.shards is None:
+            keys = [self.key(cell.start, self.chunks) for cell in cells]
+            self._put(list(zip(keys, encoded, strict=True)))
+            return
+        for cell, data in zip(cells, encoded, strict=True):
+            (shard,) = tile(cell, self.shards.shape)
+            self._fill(self.shards, shard, [(cell, data)])
 
     def flush(self) -> None:
         """Finish all shards: chunks that nobody has delivered are those of the shard that is there."""
@@ -177,10 +190,10 @@ class ChunkWriter(Chunks):
                 shard.add_missing(stored)
             self._put([(self.key(start, self.shards.shape), shard.encoded())])
 
-    def _fill(self, layout: ShardLayout, shard: Box, part: Box, box: Box, values: npt.NDArray[Any] | None) -> None:
+    def _fill(self, layout: ShardLayout, shard: Box, encoded: Iterable[tuple[Box, Encoded | None]]) -> None:
         filled = self.open.pop(shard.start, None) or OpenShard(layout, layout.chunks_inside(shard, self.shape))
-        for cell in tile(part, self.chunks):
-            filled.add(self.place_in_shard(layout, cell), self._encode(cell, box, values))
+        for cell, data in encoded:
+            filled.add(self.place_in_shard(layout, cell), data)
         if filled.is_complete:
             self._put([(self.key(shard.start, layout.shape), filled.encoded())])
         else:

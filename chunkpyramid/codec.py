@@ -24,7 +24,7 @@ from zarr.storage import MemoryStore
 from chunkpyramid.grid import Shape
 from chunkpyramid.store import Encoded
 
-__all__ = ["ChunkCodec", "all_bits_equal", "as_json", "codec_for", "one_chunk_codec", "sharding_codec"]
+__all__ = ["ChunkCodec", "all_bits_equal", "as_json", "codec_for", "one_chunk_codec", "same_encoding", "sharding_codec"]
 
 # dtypes that are nothing but bits
 PLAIN_KINDS = "biufcmM"
@@ -136,13 +136,32 @@ def codec_for(array: zarr.Array[Any]) -> ChunkCodec:
             return DirectCodec(array.dtype, array.metadata.fill_value, [compressor] if compressor is not None else [])
         shape = list(array.chunks)
         return ZarrCodec({".zarray": json.dumps(described | {"shape": shape, "chunks": shape}).encode()}, 2)
-    sharding = sharding_codec(array)
-    codecs = described["codecs"] if sharding is None else as_json(sharding.to_dict())["configuration"]["codecs"]
+    codecs = _chunk_codecs(array)
     direct = _compressors(codecs)
     if direct is not None and array.dtype.kind in PLAIN_KINDS:
         big = codecs[0].get("configuration", {}).get("endian") == "big"
         return DirectCodec(array.dtype.newbyteorder(">" if big else "<"), array.fill_value, direct)
     return one_chunk_codec(described, array.chunks, codecs)
+
+
+def same_encoding(source: zarr.Array[Any], target: zarr.Array[Any]) -> bool:
+    """Whether the chunks of two arrays, those inside of shards if they are sharded, are the same boxes and bytes."""
+    # chunks that are missing have to mean the same, too
+    keys = ("zarr_format", "data_type", "dtype", "order", "compressor", "filters", "fill_value")
+    described = [as_json(array.metadata.to_dict()) for array in (source, target)]
+    return (
+        source.chunks == target.chunks
+        and all(described[0].get(key) == described[1].get(key) for key in keys)
+        and _chunk_codecs(source) == _chunk_codecs(target)
+    )
+
+
+def _chunk_codecs(array: zarr.Array[Any]) -> Any:
+    """Return the codecs of chunks as JSON, None for zarr format 2, which has no chains of them."""
+    sharding = sharding_codec(array)
+    if sharding is not None:
+        return as_json(sharding.to_dict())["configuration"]["codecs"]
+    return as_json(array.metadata.to_dict()).get("codecs")
 
 
 def one_chunk_codec(described: Mapping[str, Any], shape: Shape, codecs: Sequence[Any]) -> ZarrCodec:

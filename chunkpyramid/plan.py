@@ -444,10 +444,8 @@ def _task_memory(
             # states are made level by level
             is_kept = request.reduction.is_ragged or (output.level == outputs[-1].level and outputs[-1].is_carry)
             states += voxels * (output.itemsize + is_kept * request.reduction.state_itemsize(footprint))
-        if output.copied:
-            continue
         chunk_bytes = math.prod(ceil_shape(inside(output.chunk, extent), output.factor)) * output.itemsize
-        if not is_direct(piece, output.chunk, extent):
+        if not output.copied and not is_direct(piece, output.chunk, extent):
             buffers += open_units(block, piece, units, output.chunk, extent) * chunk_bytes
         # cells are written one by one
         whole = 1 if in_cells else math.prod(max(1, n // c) for n, c in zip(held, output.chunk, strict=True))
@@ -456,7 +454,8 @@ def _task_memory(
         largest = chunk_bytes if in_cells else padded_bytes
         # a chunk that was collected, or is all of a piece, is encoded where it is
         is_cut_out = is_direct(piece, output.chunk, extent) and held != output.chunk
-        encoded = max(encoded, request.target_access.bytes_in_use(largest, whole, is_cut_out=is_cut_out))
+        if not output.copied:
+            encoded = max(encoded, request.target_access.bytes_in_use(largest, whole, is_cut_out=is_cut_out))
         if output.unit != output.chunk:
             # shards of a piece that holds them whole are written one after the other
             whole = is_direct(piece, output.unit, extent)

@@ -13,6 +13,7 @@ from zarr.storage import MemoryStore
 from chunkpyramid import ome
 from chunkpyramid.chunking import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
 from chunkpyramid.chunks import chunk_access
+from chunkpyramid.codec import same_encoding
 from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
@@ -27,7 +28,6 @@ from chunkpyramid.store import (
     create_level,
     default_compressors,
     empty_group,
-    same_encoding,
 )
 
 if TYPE_CHECKING:

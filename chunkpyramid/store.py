@@ -45,7 +45,6 @@ __all__ = [
     "put",
     "remove",
     "remove_torn",
-    "same_encoding",
     "store_id",
 ]
 
@@ -55,16 +54,6 @@ Encoded = bytes | memoryview
 Request = tuple[str, ByteRequest | None]
 
 METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
-
-
-def same_encoding(source: zarr.Array[Any], target: zarr.Array[Any]) -> bool:
-    """Whether the chunks of two arrays are the same boxes in the same bytes."""
-    if source.shards or target.shards or source.chunks != target.chunks:
-        return False
-    # chunks that are missing have to mean the same, too
-    keys = ("zarr_format", "data_type", "dtype", "order", "codecs", "compressor", "filters", "fill_value")
-    described = [array.metadata.to_dict() for array in (source, target)]
-    return all(described[0].get(key) == described[1].get(key) for key in keys)
 
 
 def is_in_memory(store: Any) -> bool:

@@ -280,10 +280,14 @@ class VerifyTask(BlockTask):
             put(self.findings.store, [(key, json.dumps(described).encode())])
 
     def _reader(
-        self, reduction: Reduction, start: Shape, values: npt.NDArray[Any] | None
+        self,
+        reduction: Reduction,
+        start: Shape,
+        values: npt.NDArray[Any] | None,
+        units: Mapping[int, WriteUnits],
     ) -> Callable[[Box], npt.NDArray[Any] | State | None]:
         source = self.copies.get(self.stage.source_level, self.source)
-        read = super(VerifyTask, replace(self, source=source))._reader(reduction, start, values)
+        read = super(VerifyTask, replace(self, source=source))._reader(reduction, start, values, units)
 
         def read_or_report(piece: Box) -> Any:
             try:
