@@ -148,7 +148,8 @@ def build_pyramid(
         Such as "nanometer". Default: from the source.
     chunks : int, tuple, dict, "auto" or list, optional
         Chunk shape in voxels: an int for all spatial axes; one entry per axis (or per spatial axis); a dict by axis;
-        "auto", cubes of at most 4 MiB; a list with one of these per level. Default: as the source, else "auto".
+        "auto", cubes of at most 4 MiB; a list with one of these per level (one of as many numbers as there are axes is
+        a shape). Default: as the source, else "auto".
     shards : int, tuple, dict, "auto" or list, optional
         Shard shape in voxels, a multiple of the chunks; a list may have None for levels without shards. "auto": at most
         64 MiB at level 0, and by the factor smaller from level to level. Default: no shards.

@@ -52,7 +52,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     *(({"chunks": value}, "chunks") for value in (0, -8, 8.0, True, "big", (8, 8), (8, 8, 0), (), ((8, 4), 8, 8))),
     *(({"chunks": value}, "chunks") for value in (b"888", {8}, {"q": 8}, {"z": 0}, {"z": None}, [], [8, "none"])),
     *(({"chunks": value, "levels": 1}, "chunks of level 1") for value in ([8, 0], [8, (8, 8)], [8, "big"])),
-    ({"chunks": [8, 8, 8], "levels": 1}, "chunks is a list of 3 entries, but there are 2 levels"),
+    ({"chunks": [8, 8, None], "levels": 1}, "chunks is a list of 3 entries, but there are 2 levels"),
     *(({"shards": value, "chunks": 8}, "shards") for value in (0, 12, 4, 8.5, "big", (16, 16), (16, 16, 12))),
     *(({"shards": value, "chunks": 8}, "shards") for value in (b"888", {16}, {"q": 16}, {"z": 12}, [], ["auto"] * 3)),
     ({"shards": [16, 8], "chunks": 8, "levels": 2}, "shards is a list of 2 entries, but there are 3 levels"),

@@ -92,7 +92,7 @@ def test_the_chunks_of_level_0_decide_how_many_levels_there_are() -> None:
     assert len(planned(source)[0]) == 5
     assert planned(source, chunks=[64, 128, 256]) == ([(64, 64), (128, 128), (256, 256)], [None] * 3)
     with pytest.raises(cp.ArgumentError, match="a list of 2 entries, but there are 3 levels"):
-        planned(source, chunks=[64, 64])
+        planned(source, chunks=[64, None])
     with pytest.raises(cp.ArgumentError, match="a list of 1 entries, but there are 2 levels"):
         planned(source, factor=[(2, 2)], shards=[64])
 
@@ -325,7 +325,7 @@ def source_in_place(shards: Shape | None = None) -> zarr.Array[Any]:
     [
         (None, {"chunks": 8}, [4, 8, 8], [None, None, None]),
         (None, {"chunks": [None, 8, 5]}, [4, 8, 5], [None, None, None]),
-        (None, {"chunks": [4, 8, 5]}, [4, 8, 5], [None, None, None]),
+        (None, {"chunks": [4, 8, (5, 5, 5)]}, [4, 8, 5], [None, None, None]),
         (None, {"chunks": 6, "shards": 12}, [4, 6, 6], [None, 12, 12]),
         (None, {"shards": [None, 16, 8]}, [4, 4, 4], [None, 16, 8]),
         (8, {}, [4, 4, 4], [8, None, None]),
@@ -351,7 +351,7 @@ def test_in_place_level_0_stays_as_it_is(own: int | None, options: dict[str, Any
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"chunks": [8, 8, 8]}, r"chunks asks for \(8, 8, 8\) at level 0, .* with chunks \(4, 4, 4\)"),
+        ({"chunks": [8, 8, None]}, r"chunks asks for \(8, 8, 8\) at level 0, .* with chunks \(4, 4, 4\)"),
         ({"chunks": [{"x": 8}, 8, 8]}, r"chunks asks for \(4, 4, 8\)"),
         ({"shards": [16, 8, None]}, r"shards asks for \(16, 16, 16\) at level 0, .* with shards \(8, 8, 8\)"),
     ],
@@ -361,3 +361,9 @@ def test_in_place_level_0_cannot_be_another(options: dict[str, Any], message: st
     source = source_in_place((8, 8, 8))
     with pytest.raises(cp.ArgumentError, match=message):
         cp.build_pyramid(source, levels=2, **options)
+
+
+def test_a_list_of_as_many_numbers_as_there_are_axes_is_a_shape() -> None:
+    source = array_of((64, 64), chunks=(16, 16))
+    assert planned(source, chunks=[8, 4], shards=[16, 8], levels=1) == ([(8, 4)] * 2, [(16, 8)] * 2)
+    assert planned(source, chunks=[8, (4, 4)], levels=1) == ([(8, 8), (4, 4)], [None] * 2)
