@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import zarr
@@ -52,6 +53,9 @@ Encoded = bytes | memoryview
 
 # a key, and the range of its bytes if not all are wanted
 Request = tuple[str, ByteRequest | None]
+
+# how the names of files end that are being written, as zarr's own
+TORN = ".partial"
 
 METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
@@ -351,11 +355,36 @@ def _read_file(path: Path, byte_range: ByteRequest | None) -> bytes | Exception 
 
 
 def put(store: Any, items: Sequence[tuple[str, Encoded]]) -> None:
-    """Store bytes under keys, all of them at once; none is under way any more when this ends."""
+    """Store bytes under keys, all of them at once; none is under way any more when this ends.
+
+    Files are written by this thread, under another name first, so that none is ever seen half-written.
+    """
+    if is_local(store) and not store.read_only:
+        for key, data in items:
+            _write_file(store.root / key, data)
+        return
     # a store in memory keeps what it is given: that has to be a copy without the memory around it
     keeps = is_in_memory(store)
     buffers = [(key, cpu.Buffer.from_bytes(bytes(data) if keeps else data)) for key, data in items]
     _all(*(store.set(key, buffer) for key, buffer in buffers))
+
+
+def _write_file(path: Path, data: Encoded) -> None:
+    torn = path.with_name(f"{path.name}.{uuid4().hex}{TORN}")
+    try:
+        try:
+            file = torn.open("xb", buffering=0)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = torn.open("xb", buffering=0)
+        with file:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+        torn.replace(path)
+    except BaseException:
+        torn.unlink(missing_ok=True)
+        raise
 
 
 def remove(store: Any, keys: Sequence[str]) -> None:
@@ -367,13 +396,13 @@ def remove_torn(store: Any, keys: Sequence[str]) -> None:
     """Delete the temporary files that folders are left with if a process is killed while it writes these keys."""
     if not is_local(store):
         return
-    stems: dict[Path, set[str]] = {}
+    written: dict[Path, set[str]] = {}
     for path in (store.root / key for key in keys):
-        stems.setdefault(path.parent, set()).add(path.stem)
-    for folder, mine in stems.items():
-        for path in folder.glob("*.partial"):
+        written.setdefault(path.parent, set()).add(path.name)
+    for folder, names in written.items():
+        for path in folder.glob(f"*{TORN}"):
             # named as the key is, then something random; others may be writing beside it
-            if path.name.rsplit(".", 2)[0] in mine:
+            if path.name.rsplit(".", 2)[0] in names:
                 path.unlink(missing_ok=True)
 
 
