@@ -213,12 +213,12 @@ def build_pyramid(
             raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
     check_progress(progress)
     prepared = prepare(**options)
-    group, journal = _create(prepared, target, resume=bool(resume), overwrite=bool(overwrite))
+    prepared, group, journal = _create(prepared, target, resume=bool(resume), overwrite=bool(overwrite))
     _work(prepared, group, journal).run(progress)
     return _commit(prepared, group)
 
 
-def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -> tuple[zarr.Group, Journal]:
+def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -> tuple[Prepared, zarr.Group, Journal]:
     """Create the level arrays and the scratch group, or find those of an unfinished build to resume."""
     if target is None and not prepared.source.is_zarr:
         raise ArgumentError("target is needed: a source in memory has no group of its own that the levels could go to")
@@ -238,7 +238,7 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
                 )
             journal.check(prepared.fingerprint(), where)
             logger.info("resuming the unfinished build in %s", where)
-            return group, journal
+            return prepared.continuing(journal.blocks), group, journal
         if not overwrite and not cut_off:
             _refuse_existing(prepared, group, where)
     if not prepared.in_place:
@@ -256,8 +256,8 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
         if cut_off and level.path in group:
             del group[level.path]
         prepared.format.create(group, level)
-    journal.set_up(prepared.fingerprint())
-    return group, journal
+    journal.set_up(prepared.fingerprint(), prepared.blocks)
+    return prepared, group, journal
 
 
 def _refuse_overlap(prepared: Prepared, target: Any, *, overwrite: bool) -> None:

@@ -149,9 +149,14 @@ class Journal:
         """Whether all arrays of the build were created; before that nothing is computed, so nothing can be lost."""
         return "fingerprint" in self.scratch.attrs
 
-    def set_up(self, fingerprint: Mapping[str, Any]) -> None:
-        """Record what is being built, once all arrays are there."""
-        self.scratch.attrs["fingerprint"] = dict(fingerprint)
+    def set_up(self, fingerprint: Mapping[str, Any], blocks: Sequence[Any] = ()) -> None:
+        """Record what is being built and in which blocks, once all arrays are there."""
+        self.scratch.attrs.update({"fingerprint": dict(fingerprint), "blocks": list(blocks)})
+
+    @property
+    def blocks(self) -> list[Any]:
+        """The blocks of the unfinished build, as they were recorded."""
+        return cast(list[Any], self.scratch.attrs["blocks"])
 
     def check(self, fingerprint: Mapping[str, Any], where: str) -> None:
         """Raise `TargetExistsError` unless the unfinished build has this fingerprint, naming what differs."""

@@ -72,7 +72,8 @@ class Request:
     ``read_chunks`` is the chunk shape of a zarr source, or None for a source whose blocks arrive as NumPy arrays, and
     ``read_shards`` its shard shape if it is sharded; ``copies_level_0`` tells that chunks of the source are chunks of
     level 0 as they are; ``threads`` is the number of tasks that one process may run at once, and ``slots`` that of all
-    processes together; ``source_access`` and ``target_access`` tell what it takes to get at chunks.
+    processes together; ``source_access`` and ``target_access`` tell what it takes to get at chunks. ``begun`` has the
+    stages of a build that has been begun, as source level, last level and block: they stay as they are.
     """
 
     levels: tuple[Level, ...]
@@ -86,6 +87,7 @@ class Request:
     slots: int = 1
     source_access: ChunkAccess = field(default_factory=ChunkAccess)
     target_access: ChunkAccess = field(default_factory=ChunkAccess)
+    begun: tuple[tuple[int, int, Shape], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,9 +303,10 @@ def _candidates(request: Request, source_level: int, threads: int, slots: int) -
     chunks, shards = _read_shapes(request, source_level)
     # unaligned pieces follow the write units, for then at least no buffer is needed
     alignments = [shape for shape in (shards, chunks) if shape is not None] + [None]
+    kept = [last - source_level for first, last, _ in request.begun if first == source_level]
     return [
         _candidate(request, source_level, depth, alignment, threads, slots)
-        for depth in range(min(1, deepest), deepest + 1)
+        for depth in kept or range(min(1, deepest), deepest + 1)
         for alignment in alignments
     ]
 
@@ -382,7 +385,9 @@ def _candidate(
     granule = clip_to_extent(granule, extent, factor)
     held = math.inf if read_chunks else (request.memory_limit - BASELINE) / threads / 4
     least = clip_to_extent(block, extent, factor)
+    kept = {(first, last): begun for first, last, begun in request.begun}
     grown = grow_block(least, extent, factor, itemsize, slots, held)
+    least, grown = (kept.get((source_level, levels[-1].index), shape) for shape in (least, grown))
 
     # the largest pieces that fit; where none do, the smallest of the smallest block tell what is needed
     for block, piece in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,6 +81,7 @@ class Prepared:
     in_place: bool
     reduction: Reduction
     coordinates: tuple[Coordinates, ...]
+    request: Request
     plan: PyramidPlan
     format: LevelFormat
     ome_version: str
@@ -106,6 +107,17 @@ class Prepared:
             kept=self.source.kept,
         )
 
+    @property
+    def blocks(self) -> list[list[Any]]:
+        """The stages as source level, last level and block: what a build keeps to when it is continued."""
+        return [[stage.source_level, stage.last_level, list(stage.block)] for stage in self.plan.stages]
+
+    def continuing(self, begun: Sequence[Sequence[Any]]) -> Prepared:
+        """Return this build with the blocks of one that was begun, maybe with other memory or on another machine."""
+        stages = tuple((int(first), int(last), tuple(map(int, block))) for first, last, block in begun)
+        request = replace(self.request, begun=stages)
+        return replace(self, request=request, plan=make_plan(request))
+
     def fingerprint(self) -> dict[str, Any]:
         """Return what must agree for a build to continue an unfinished one, in values that JSON can hold."""
         return {
@@ -116,7 +128,6 @@ class Prepared:
             "levels": [
                 [level.path, *map(list, (level.shape, level.chunks, level.shards or ()))] for level in self.plan.levels
             ],
-            "blocks": [[stage.source_level, stage.last_level, list(stage.block)] for stage in self.plan.stages],
             "zarr_format": self.format.zarr_format,
             "layout": self.layout,
             "compressors": repr(self.format.compressors),
@@ -222,22 +233,21 @@ def prepare(
     from chunkpyramid.execute import active_machine
 
     machine = active_machine()
-    plan = make_plan(
-        Request(
-            levels=planned,
-            reduction=reduction,
-            read_chunks=opened.read_chunks,
-            read_shards=opened.read_shards,
-            writes_level_0=not in_place,
-            copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
-            source_access=chunk_access(opened.array, opened.array.store) if opened.is_zarr else ChunkAccess(),
-            target_access=chunk_access(rehearsed, opened.array.store if in_place else getattr(target, "store", target)),
-            memory_limit=memory_bytes(memory_limit, machine),
-            threads=machine.threads,
-            slots=machine.slots,
-        )
+    request = Request(
+        levels=planned,
+        reduction=reduction,
+        read_chunks=opened.read_chunks,
+        read_shards=opened.read_shards,
+        writes_level_0=not in_place,
+        copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
+        source_access=chunk_access(opened.array, opened.array.store) if opened.is_zarr else ChunkAccess(),
+        target_access=chunk_access(rehearsed, opened.array.store if in_place else getattr(target, "store", target)),
+        memory_limit=memory_bytes(memory_limit, machine),
+        threads=machine.threads,
+        slots=machine.slots,
     )
-    return Prepared(opened, in_place, reduction, coordinates, plan, stored, version, name, layout)
+    plan = make_plan(request)
+    return Prepared(opened, in_place, reduction, coordinates, request, plan, stored, version, name, layout)
 
 
 def _refuse_clashes(coordinates: Coordinates, name: str) -> None:

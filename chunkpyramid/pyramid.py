@@ -168,5 +168,8 @@ def pyramid_at(target: Any, mode: str = "r+") -> Pyramid:
         raise ArgumentError(f"target {target!r} is an array, not an OME-Zarr image: give the path of its group")
     multiscale = ome.read_multiscale(node.attrs.asdict())
     if multiscale is None:
+        journal = Journal.find(node)
+        if journal is not None:
+            journal.check_purpose({}, node)
         raise ArgumentError(f"the group {target!r} has no OME-Zarr multiscales metadata")
     return Pyramid(node, multiscale)

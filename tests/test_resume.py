@@ -399,3 +399,26 @@ def test_a_target_around_or_inside_the_source_is_refused(tmp_path: Path) -> None
         with pytest.raises((cp.ArgumentError, cp.TargetExistsError)):
             cp.build_pyramid(tmp_path / "image.zarr" / "0", tmp_path / target, overwrite=True, **OPTIONS)
     assert contents(tmp_path) == before
+
+
+def test_a_build_goes_on_with_another_memory_limit_and_other_workers(tmp_path: Path, source: Path) -> None:
+    """In the blocks in which it was begun, for those that are done stay done."""
+    options = OPTIONS | {"method": "exact_mode"}
+    target = tmp_path / "target.zarr"
+    begun = cp.plan_pyramid(source, target, memory_limit="1 GiB", **options)
+    with dask.config.set(scheduler="threads", num_workers=1):
+        other = cp.plan_pyramid(source, target, memory_limit="200 MiB", **options)
+    assert [stage.block for stage in begun.stages] != [stage.block for stage in other.stages]
+    killed(source, target, 20, method="exact_mode", memory_limit="1 GiB")
+
+    calls: list[tuple[int, int]] = []
+    with dask.config.set(scheduler="threads", num_workers=1):
+        pyramid = cp.build_pyramid(
+            source, target, memory_limit="200 MiB", progress=lambda *call: calls.append(call), **options
+        )
+    assert pyramid.plan is not None
+    assert [stage.block for stage in pyramid.plan.stages] == [stage.block for stage in begun.stages]
+    assert calls[0][0] >= 20
+    whole = cp.build_pyramid(source, tmp_path / "whole.zarr", memory_limit="1 GiB", **options)
+    assert relative_contents(target) == relative_contents(tmp_path / "whole.zarr")
+    assert [level.shape for level in whole.levels] == [level.shape for level in pyramid.levels]
