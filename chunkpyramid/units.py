@@ -87,3 +87,5 @@ class PartialUnits(WriteUnits):
             stop = tuple(a + c for a, c in zip(start, self.array.chunks, strict=True))
             self._hand_on(Box(start, stop).clip(self.array.shape), voxels)
         self.writer.flush()
+        # shards may have moved their chunks
+        self.reader = ChunkReader(self.array)
