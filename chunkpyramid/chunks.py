@@ -11,7 +11,7 @@ import zarr
 from zarr.abc.store import RangeByteRequest
 
 from chunkpyramid.codec import codec_for
-from chunkpyramid.errors import ChunkError
+from chunkpyramid.errors import BuildError, ChunkError
 from chunkpyramid.grid import Box, Shape, tile
 from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout
@@ -39,6 +39,15 @@ class Chunks:
         """Return the key of the chunk or shard that begins at a voxel."""
         index = tuple(a // n for a, n in zip(start, unit, strict=True))
         return self.prefix + str(self.array.metadata.encode_chunk_key(index))
+
+    def put(self, encoded: Sequence[tuple[str, Encoded]]) -> None:
+        """Store encoded chunks or shards under their keys."""
+        try:
+            put(self.array.store, encoded)
+        except Exception as error:  # stores raise what they like
+            keys = [key for key, _ in encoded]
+            which = keys[0] if len(keys) == 1 else f"one of {', '.join(keys)}"
+            raise BuildError(f"writing {which} failed: {type(error).__name__}: {error}") from error
 
     def place_in_shard(self, layout: ShardLayout, chunk: Box) -> Shape:
         """Return where in its shard a chunk is."""
@@ -123,7 +132,10 @@ class ChunkReader(Chunks):
             yield some, [found.get(cell) for cell in some]
 
     def _fetch(self, cells: Sequence[Box], requests: Sequence[Request]) -> list[Encoded | None]:
-        found = fetch(self.array.store, requests)
+        try:
+            found = fetch(self.array.store, requests)
+        except Exception as error:  # a damaged index can ask for bytes beyond anything
+            raise self._unreadable(cells[0], error) from error
         for cell, data in zip(cells, found, strict=True):
             if isinstance(data, Exception):
                 raise self._unreadable(cell, data) from data
@@ -138,8 +150,7 @@ class ChunkReader(Chunks):
             raise self._unreadable(chunk, error) from error
 
     def _unreadable(self, chunk: Box, error: Exception) -> ChunkError:
-        index = tuple(a // c for a, c in zip(chunk.start, self.chunks, strict=True))
-        return ChunkError(f"chunk {index} of {self.array.store_path} cannot be read: {type(error).__name__}: {error}")
+        return unreadable("chunk", chunk.start, self.chunks, self.array, error)
 
 
 class ChunkWriter(Chunks):
@@ -183,12 +194,16 @@ class ChunkWriter(Chunks):
         """Finish all shards: chunks that nobody has delivered are those of the shard that is there."""
         while self.shards is not None and self.open:
             start, shard = self.open.popitem()
-            stored, *_ = fetch(self.array.store, [(self.key(start, self.shards.shape), None)])
-            if isinstance(stored, Exception):
-                raise stored
-            if stored is not None:
-                shard.add_missing(stored)
-            self._put([(self.key(start, self.shards.shape), shard.encoded())])
+            key = self.key(start, self.shards.shape)
+            stored, *_ = fetch(self.array.store, [(key, None)])
+            try:
+                if isinstance(stored, Exception):
+                    raise stored
+                if stored is not None:
+                    shard.add_missing(stored)
+            except Exception as error:  # stores and codecs raise what they like
+                raise unreadable("shard", start, self.shards.shape, self.array, error) from error
+            self._put([(key, shard.encoded())])
 
     def _fill(self, layout: ShardLayout, shard: Box, encoded: Iterable[tuple[Box, Encoded | None]]) -> None:
         filled = self.open.pop(shard.start, None) or OpenShard(layout, layout.chunks_inside(shard, self.shape))
@@ -213,9 +228,14 @@ class ChunkWriter(Chunks):
         return self.codec.encode(voxels)
 
     def _put(self, encoded: Sequence[tuple[str, Encoded | None]]) -> None:
-        put(self.array.store, [(key, data) for key, data in encoded if data is not None])
+        self.put([(key, data) for key, data in encoded if data is not None])
         if self.replaces:
             remove(self.array.store, [key for key, data in encoded if data is None])
+
+
+def unreadable(what: str, start: Shape, unit: Shape, array: zarr.Array[Any], error: Exception) -> ChunkError:
+    index = tuple(a // n for a, n in zip(start, unit, strict=True))
+    return ChunkError(f"{what} {index} of {array.store_path} cannot be read: {type(error).__name__}: {error}")
 
 
 def at_once(store: Any) -> int:

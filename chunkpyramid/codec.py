@@ -9,6 +9,7 @@ directly; all others encode and decode through zarr, in an array of one chunk. B
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -28,6 +29,12 @@ __all__ = ["ChunkCodec", "all_bits_equal", "as_json", "codec_for", "one_chunk_co
 
 # dtypes that are nothing but bits
 PLAIN_KINDS = "biufcmM"
+
+# compressors of numcodecs that take any values as bytes; others look at dtypes and shapes
+BYTES_COMPRESSORS = {"blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"}
+
+# The bytes of Blosc's data that are their sizes: decoded, of a block, and encoded, header included.
+BLOSC_HEADER = struct.Struct("<4x3I")
 
 # So many voxels at a time are looked at: hardly any chunk begins with as many equal ones, but those that are all equal.
 GLANCE = 2**16
@@ -49,37 +56,66 @@ class ChunkCodec(Protocol):
 class DirectCodec:
     """Values as they are in memory, and compressors of numcodecs."""
 
-    copies = 0
-
     def __init__(self, dtype: np.dtype[Any], fill_value: Any, compressors: Sequence[Any]):
         self.dtype = dtype
-        self.fill_value = None if fill_value is None else np.asarray(fill_value).astype(dtype.newbyteorder("="))
+        self.fill_value = fill_value
         self.compressors = tuple(compressors)
+        self.decodes_in_place = bool(compressors) and compressors[0].codec_id == "blosc"
+        self.copies = 1 if compressors and not self.decodes_in_place else 0
 
     def encode(self, values: npt.NDArray[Any]) -> Encoded | None:
-        if self.fill_value is not None and all_bits_equal(values, self.fill_value):
+        if is_fill(values, self.fill_value):
             return None
+        # with their dtype: Blosc shuffles by its size unless told otherwise
         plain = np.ascontiguousarray(values, dtype=self.dtype)
-        data: Any = plain.reshape(-1).view(np.uint8)
+        if not self.compressors:
+            return plain.reshape(-1).view(np.uint8).data
+        data: Any = plain
         for compressor in self.compressors:
             data = compressor.encode(data)
         return memoryview(data)
 
     def decode(self, data: Encoded, out: npt.NDArray[Any]) -> None:
+        expected = out.size * self.dtype.itemsize
         decoded: Any = data
         for compressor in reversed(self.compressors[1:]):
-            decoded = compressor.decode(decoded)
+            decoded = decompressed(compressor, decoded)
         fits = out.flags.c_contiguous and out.dtype == self.dtype
-        if self.compressors and fits:
-            # codecs check that what they decode has as many bytes
-            self.compressors[0].decode(decoded, out=out.reshape(-1).view(np.uint8))
+        if self.decodes_in_place and fits:
+            decompressed(self.compressors[0], decoded, out.reshape(-1).view(np.uint8))
             return
         if self.compressors:
-            decoded = self.compressors[0].decode(decoded)
+            decoded = decompressed(self.compressors[0], decoded)
         values = np.frombuffer(decoded, dtype=np.uint8)
-        if values.size != out.size * self.dtype.itemsize:
-            raise ValueError(f"a chunk has {values.size} bytes, but should have {out.size * self.dtype.itemsize}")
+        check_size(values.size, expected)
         np.copyto(out, values.view(self.dtype).reshape(out.shape), casting="equiv")
+
+
+def decompressed(compressor: Any, data: Encoded, out: npt.NDArray[np.uint8] | None = None) -> Any:
+    """Return what a compressor of numcodecs has made of these bytes; only Blosc may write it to ``out``.
+
+    numcodecs checks neither that Blosc's data are whole nor that anything but too much is written to an array.
+    """
+    if compressor.codec_id == "blosc":
+        size, encoded_size = blosc_sizes(data)
+        if encoded_size > len(data):
+            raise ValueError(f"a chunk has {len(data)} of {encoded_size} bytes")
+        if out is not None:
+            check_size(size, out.size)
+    return compressor.decode(data, out=out)
+
+
+def blosc_sizes(data: Encoded) -> tuple[int, int]:
+    """Return how many bytes the header of Blosc's data says there are, decoded and encoded."""
+    if len(data) < BLOSC_HEADER.size:
+        raise ValueError(f"a chunk has {len(data)} bytes, but the header alone should have {BLOSC_HEADER.size}")
+    size, _, encoded_size = BLOSC_HEADER.unpack(bytes(data[: BLOSC_HEADER.size]))
+    return size, encoded_size
+
+
+def check_size(size: int, expected: int) -> None:
+    if size != expected:
+        raise ValueError(f"a chunk has {size} bytes when it is decoded, but should have {expected}")
 
 
 class OneChunk(MemoryStore):
@@ -106,6 +142,9 @@ class ZarrCodec:
         self.key = self.array.metadata.encode_chunk_key((0,) * self.array.ndim)
 
     def encode(self, values: npt.NDArray[Any]) -> Encoded | None:
+        # zarr has its own rule, which depends on how it is configured
+        if is_fill(values, self.array.fill_value):
+            return None
         self.array[...] = values
         encoded = self.store.take(self.key)
         return None if encoded is None else memoryview(encoded.as_buffer_like())
@@ -116,12 +155,20 @@ class ZarrCodec:
         self.store.take(self.key)
 
 
+def is_fill(values: npt.NDArray[Any], fill_value: Any) -> bool:
+    """Whether all voxels are the fill value, to the bit; a chunk of them need not be stored."""
+    return fill_value is not None and all_bits_equal(values, np.asarray(fill_value))
+
+
 def all_bits_equal(values: npt.NDArray[Any], value: npt.NDArray[Any]) -> bool:
     """Whether all bits of all values are those of one value: 0.0 is not -0.0, and NaN is equal to itself."""
+    if values.dtype.kind == "c":
+        return all_bits_equal(values.real, value.real) and all_bits_equal(values.imag, value.imag)
     if values.dtype.kind not in PLAIN_KINDS or values.dtype.itemsize > 8:
         return False
     bits = f"u{values.dtype.itemsize}"
-    seen, expected = values.view(bits), value.view(bits)
+    # the byte order of one can be another than that of the other
+    seen, expected = np.atleast_1d(values).view(bits), value.astype(values.dtype).view(bits)
     step = max(1, GLANCE * len(seen) // seen.size)
     return all((seen[start : start + step] == expected).all() for start in range(0, len(seen), step))
 
@@ -132,7 +179,8 @@ def codec_for(array: zarr.Array[Any]) -> ChunkCodec:
     if array.metadata.zarr_format == 2:
         compressor = array.metadata.compressor
         plain = not array.metadata.filters and array.metadata.order == "C"
-        if plain and array.dtype.kind in PLAIN_KINDS:
+        direct_too = compressor is None or compressor.codec_id in BYTES_COMPRESSORS
+        if plain and direct_too and array.dtype.kind in PLAIN_KINDS:
             return DirectCodec(array.dtype, array.metadata.fill_value, [compressor] if compressor is not None else [])
         shape = list(array.chunks)
         return ZarrCodec({".zarray": json.dumps(described | {"shape": shape, "chunks": shape}).encode()}, 2)

@@ -116,7 +116,10 @@ class OpenShard:
         there = self.layout.index_of(stored)
         for place in zip(*np.nonzero(~self.delivered), strict=True):
             start, length = map(int, there[place])
-            self.add(place, None if start == MISSING else stored[start : start + length])
+            chunk = None if start == MISSING else stored[start : start + length]
+            if chunk is not None and len(chunk) < length:
+                raise ValueError(f"a chunk ends {length - len(chunk)} bytes beyond the shard that holds it")
+            self.add(place, chunk)
 
     def encoded(self) -> memoryview | None:
         """Return the shard, None if all of its chunks hold nothing but the fill value."""

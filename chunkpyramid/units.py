@@ -87,3 +87,8 @@ class PartialUnits(WriteUnits):
 
     def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
         return self.reader.read(chunk)
+
+    def flush(self) -> None:
+        super().flush()
+        # shards may have moved their chunks
+        self.reader = ChunkReader(self.array)
