@@ -185,6 +185,12 @@ class PyramidPlan:
         """Uncompressed bytes written by all stages, carry included."""
         return sum(stage.bytes_written for stage in self.stages)
 
+    @property
+    def bytes_carried(self) -> int:
+        """Uncompressed bytes of the carry, which one stage writes and the next one reads."""
+        carries = [output for stage in self.stages for output in stage.outputs if output.is_carry]
+        return sum(math.prod(self.levels[carry.level].shape) * carry.itemsize for carry in carries)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain dicts, tuples and numbers, ready for JSON."""
         return asdict(self)

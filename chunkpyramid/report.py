@@ -76,7 +76,8 @@ def describe_plan(plan: PyramidPlan) -> str:
     return (
         f"chunkpyramid plan: method {plan.method}, dtype {plan.dtype}, {len(plan.levels)} levels, "
         f"{plan.tasks} tasks in {len(plan.stages)} stages\n\n{levels}\n\n{stages}\n\n"
-        f"reads {format_bytes(plan.bytes_read)}, writes {format_bytes(plan.bytes_written)} (uncompressed)\n"
+        f"reads {format_bytes(plan.bytes_read)}, writes {format_bytes(plan.bytes_written)} (uncompressed), "
+        f"of that {format_bytes(plan.bytes_carried)} carried from stage to stage\n"
         f"memory: {format_bytes(BASELINE)} process + {format_bytes(graph_bytes(largest.tasks))} graph + "
         f"{min(plan.threads, largest.tasks)} tasks x {format_bytes(memory.total)} "
         f"(block {format_bytes(memory.block)}, piece {format_bytes(memory.piece)}, "
