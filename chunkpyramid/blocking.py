@@ -17,9 +17,10 @@ __all__ = ["clip_to_extent", "grow_block", "grow_piece", "inside", "is_direct", 
 # Pieces near this size stream as fast as larger ones: the folds stay in cache, the reads span several chunks.
 PIECE_BYTES = 32 * 2**20
 
-# Blocks smaller than this spend their time in scheduling, so small ones are joined while enough remain.
+# Blocks smaller than this spend their time in scheduling, so small ones are joined while enough remain: a kill costs a
+# slot no more than a block, and ten of them should cost no more than half of a build.
 BLOCK_BYTES = 64 * 2**20
-BLOCKS_PER_SLOT = 8
+BLOCKS_PER_SLOT = 20
 MOST_BLOCKS = 1_000_000
 
 # Walks of more pieces or write units than this are not followed step by step while planning.

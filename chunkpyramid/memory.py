@@ -39,6 +39,9 @@ CHUNKS_IN_FLIGHT = 10
 # The C library's allocator keeps freed memory of about this many chunks for each task: it has an arena per thread.
 RETAINED_COPIES = 1
 
+# Larger ones are mapped one by one and given back at once (glibc's greatest M_MMAP_THRESHOLD).
+LARGEST_RETAINED = 32 * MIB
+
 # A grid of more tasks runs in windows of as many, one graph each.
 MOST_TASKS_IN_A_GRAPH = 10_000
 
@@ -65,7 +68,8 @@ class ChunkAccess:
         A chunk that ``is_cut_out`` of a larger array is copied for its codec.
         """
         encoded = min(self.at_once, chunks) * (1 + self.copies_to_write) * most_encoded(chunk_bytes)
-        return encoded + (self.copies + is_cut_out + RETAINED_COPIES) * chunk_bytes
+        retained = RETAINED_COPIES if chunk_bytes < LARGEST_RETAINED else 0
+        return encoded + (self.copies + is_cut_out + retained) * chunk_bytes
 
 
 @dataclass(frozen=True, slots=True)
