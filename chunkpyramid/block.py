@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,9 @@ class BlockTask:
     headroom: float
     skips_blank: bool
 
+    # what to do after an error
+    advice: ClassVar[str] = "what is done so far is kept: run the same build again to resume"
+
     def __call__(
         self, *blocks: npt.NDArray[Any], block_id: Sequence[int], offset: Shape, done: BlockSet, interrupted: BlockSet
     ) -> npt.NDArray[np.uint8]:
@@ -78,7 +81,8 @@ class BlockTask:
         """
         index = tuple(int(o + i) for o, i in zip(offset, block_id, strict=True))
         if block_id not in done:
-            if self.home != home_of(self.flags) and is_in_memory(self.flags.store):
+            stores = [self.flags.store, *(array.store for array in self.arrays.values())]
+            if self.home != home_of(self.flags) and any(map(is_in_memory, stores)):
                 raise BuildError(
                     "the target is a store in memory, of which dask's workers have only a copy: give a path or URL as "
                     "target, or use dask's threaded scheduler"
@@ -92,7 +96,7 @@ class BlockTask:
                 what = str(error) if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
                 raise BuildError(
                     f"block {index} of the stage that makes levels {self.stage.source_level} to {made} failed: "
-                    f"{what}; what is done so far is kept: run the same build again to resume"
+                    f"{what}; {self.advice}"
                 ) from error
         return np.ones((1,) * len(index), dtype=np.uint8)
 

@@ -230,7 +230,9 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
     cut_off = False
     if group is not None:
         journal = Journal.find(group)
-        cut_off = journal is not None and not journal.is_set_up
+        # metadata are written last: with them it is an update that was cut off, and there is a pyramid to lose
+        is_new = prepared.in_place or ome.read_multiscale(group.attrs.asdict()) is None
+        cut_off = journal is not None and not journal.is_set_up and is_new
         if journal is not None and journal.is_set_up and not overwrite:
             if not resume:
                 raise TargetExistsError(

@@ -17,7 +17,7 @@ from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout
 from chunkpyramid.store import Encoded, Request, fetch, is_local, put, remove, remove_torn
 
-__all__ = ["ChunkReader", "ChunkWriter", "chunk_access", "erase"]
+__all__ = ["ChunkReader", "ChunkWriter", "chunk_access", "erase", "erase_torn"]
 
 MOST_INDEXES = 64
 MOST_ERASED = 1000
@@ -250,12 +250,22 @@ def chunk_access(array: zarr.Array[Any], store: Any) -> ChunkAccess:
 
 def erase(array: zarr.Array[Any], box: Box) -> None:
     """Delete the write units of a box, and what a process that was killed has left of one."""
+    for keys in write_unit_keys(array, box):
+        remove(array.store, keys)
+        remove_torn(array.store, keys)
+
+
+def erase_torn(array: zarr.Array[Any], box: Box) -> None:
+    """Delete only what a process that was killed while it wrote has left beside the write units of a box."""
+    for keys in write_unit_keys(array, box):
+        remove_torn(array.store, keys)
+
+
+def write_unit_keys(array: zarr.Array[Any], box: Box) -> Iterator[list[str]]:
     chunks = Chunks(array)
     unit = chunks.chunks if chunks.shards is None else chunks.shards.shape
     for cells in batches(list(tile(box, unit)), MOST_ERASED):
-        keys = [chunks.key(cell.start, unit) for cell in cells]
-        remove(array.store, keys)
-        remove_torn(array.store, keys)
+        yield [chunks.key(cell.start, unit) for cell in cells]
 
 
 def batches(cells: Sequence[Box], size: int) -> Iterator[Sequence[Box]]:

@@ -70,7 +70,7 @@ def plan_existing(pyramid: Pyramid, memory_limit: int | str | None) -> Existing:
 def _reduction(pyramid: Pyramid) -> Reduction:
     parameters = pyramid.multiscale.parameters
     method = parameters.get("method")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ArgumentError(
             f"the metadata of {pyramid.group} do not tell how its levels were made (type {pyramid.method!r}, "
             f"parameters {dict(parameters)}): only pyramids of build_pyramid can be computed again"
@@ -93,12 +93,18 @@ def _factors(pyramid: Pyramid) -> list[Shape]:
     factors: list[Shape] = []
     before = (1,) * len(shape)
     for level, coordinates in zip(pyramid.levels[1:], pyramid.coordinates[1:], strict=True):
-        total = tuple(round(a / b) for a, b in zip(coordinates.scale, first, strict=True))
-        fits = all(t >= 1 and t % b == 0 for t, b in zip(total, before, strict=True))
+        # not divided: a voxel size can be 0
+        total = tuple(round(a / b) if b else 0 for a, b in zip(coordinates.scale, first, strict=True))
+        fits = len(total) == len(shape) and all(t >= 1 and t % b == 0 for t, b in zip(total, before, strict=True))
         if not fits or ceil_shape(shape, total) != _ints(level.shape):
             raise ArgumentError(
                 f"the level {level.path!r} of {pyramid.group} has the shape {level.shape} and the voxel size "
                 f"{coordinates.scale}, which do not fit {shape} and {first} of level 0"
+            )
+        if level.dtype != pyramid.levels[0].dtype:
+            raise ArgumentError(
+                f"the level {level.path!r} of {pyramid.group} has dtype {level.dtype}, but level 0 has "
+                f"{pyramid.levels[0].dtype}: only pyramids of build_pyramid can be computed again"
             )
         factors.append(tuple(t // b for t, b in zip(total, before, strict=True)))
         before = total

@@ -91,6 +91,11 @@ class Box:
         axes = zip(self.start, self.stop, other.start, other.stop, strict=True)
         return all(max(a, c) < min(b, d) for a, b, c, d in axes)
 
+    def contains(self, other: Box) -> bool:
+        """Whether all voxels of another box are in this one."""
+        axes = zip(self.start, self.stop, other.start, other.stop, strict=True)
+        return all(a <= c and d <= b for a, b, c, d in axes)
+
     def intersect(self, other: Box) -> Box:
         """Return the common part of two boxes that overlap."""
         return Box(

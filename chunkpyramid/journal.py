@@ -19,7 +19,7 @@ from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.store import create_level, default_compressors, delete, delete_dir, names, put
 
-__all__ = ["SCRATCH", "BlockSet", "Flags", "Journal"]
+__all__ = ["SCRATCH", "BlockSet", "Flags", "Journal", "update_fingerprint"]
 
 SCRATCH = ".chunkpyramid"
 
@@ -113,19 +113,35 @@ class Journal:
 
     @staticmethod
     def find(group: zarr.Group) -> Journal | None:
-        """Return the journal of an unfinished build in the group, or None."""
-        if SCRATCH not in group:
+        """Return the journal of an unfinished build or update in the group, or None."""
+        try:
+            # not through the group: its consolidated metadata, if it has any, know nothing of what is unfinished
+            scratch = zarr.open_group(
+                group.store,
+                path=_scratch_path(group),
+                mode="r" if group.store.read_only else "r+",
+                zarr_format=group.metadata.zarr_format,
+                use_consolidated=False,
+            )
+        except FileNotFoundError:
             return None
-        scratch = group[SCRATCH]
-        return Journal(scratch) if isinstance(scratch, zarr.Group) else None
+        return Journal(scratch)
 
     @staticmethod
-    def create(group: zarr.Group, stages: Sequence[Stage], levels: Sequence[Level], reduction: Reduction) -> Journal:
+    def create(
+        group: zarr.Group,
+        stages: Sequence[Stage],
+        levels: Sequence[Level],
+        reduction: Reduction,
+        fingerprint: Mapping[str, Any] | None = None,
+    ) -> Journal:
         """Create the scratch group with the carry arrays of all stages.
 
-        Those of a ragged carry come about when it is known how long they are.
+        Those of a ragged carry come about when it is known how long they are. With a ``fingerprint`` it is set up from
+        the beginning.
         """
-        scratch = group.create_group(SCRATCH, overwrite=True)
+        attributes = None if fingerprint is None else {"fingerprint": dict(fingerprint)}
+        scratch = group.create_group(SCRATCH, overwrite=True, attributes=attributes)
         for stage in stages:
             for output in stage.outputs:
                 if output.is_carry:
@@ -149,6 +165,10 @@ class Journal:
         """Whether all arrays of the build were created; before that nothing is computed, so nothing can be lost."""
         return "fingerprint" in self.scratch.attrs
 
+    @property
+    def _fingerprint(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", self.scratch.attrs.get("fingerprint", {}))
+
     def set_up(self, fingerprint: Mapping[str, Any], blocks: Sequence[Any] = ()) -> None:
         """Record what is being built and in which blocks, once all arrays are there."""
         self.scratch.attrs.update({"fingerprint": dict(fingerprint), "blocks": list(blocks)})
@@ -160,7 +180,7 @@ class Journal:
 
     def check(self, fingerprint: Mapping[str, Any], where: str) -> None:
         """Raise `TargetExistsError` unless the unfinished build has this fingerprint, naming what differs."""
-        found: dict[str, Any] = cast(Any, self.scratch.attrs.get("fingerprint", {}))
+        found = self._fingerprint
         differences = [
             f"{key}: {found.get(key)!r} there, {fingerprint.get(key)!r} now"
             for key in sorted({*found, *fingerprint})
@@ -168,7 +188,7 @@ class Journal:
         ]
         if "update" in found:
             raise TargetExistsError(
-                f"{where} holds a pyramid whose update has not been finished: run update_pyramid again, or pass "
+                f"{where} holds a pyramid whose update has not been finished: {_how_to_finish(found)}, or pass "
                 "overwrite=True to build anew"
             )
         if differences:
@@ -177,17 +197,13 @@ class Journal:
                 "arguments it was begun with, or pass overwrite=True to begin anew"
             )
 
-    def check_purpose(self, purpose: Mapping[str, Any], group: zarr.Group) -> None:
-        """Raise `BuildError` unless what has not been finished is this, saying how to finish it."""
-        found: dict[str, Any] = cast(Any, self.scratch.attrs.get("fingerprint", {}))
-        if "update" in found and found == purpose:
-            return
+    def check_region(self, region: Box | None, group: zarr.Group) -> None:
+        """Raise `BuildError` unless an update of this region finishes what is unfinished, saying how to finish it."""
+        found = self._fingerprint
         if "update" in found:
-            start, stop = found["update"]
-            region = ", ".join(f"{a}:{b}" for a, b in zip(start, stop, strict=True))
-            raise BuildError(
-                f"an update of {group} has not been finished: run update_pyramid for the region [{region}] to finish it"
-            )
+            if region is not None and region.contains(_updated_region(found)):
+                return
+            raise BuildError(f"an update of {group} has not been finished: {_how_to_finish(found)}")
         raise BuildError(
             f"a build into {group} has not been finished: run build_pyramid again with the same arguments to resume it"
         )
@@ -210,7 +226,28 @@ class Journal:
         Its own metadata go first and at once: with flags or carry gone but the group still there, a rerun would take
         the build for unfinished, and compute levels from nothing.
         """
-        if SCRATCH in group:
-            path = f"{group.path}/{SCRATCH}".lstrip("/")
+        if Journal.find(group) is not None:
+            path = _scratch_path(group)
             delete(group.store, f"{path}/{'zarr.json' if group.metadata.zarr_format == 3 else '.zgroup'}")
             delete_dir(group.store, path)
+
+
+def update_fingerprint(region: Box) -> dict[str, Any]:
+    """Return the fingerprint of an update of a region of level 0."""
+    return {"update": [list(region.start), list(region.stop)]}
+
+
+def _updated_region(fingerprint: Mapping[str, Any]) -> Box:
+    """Return the region of level 0 that an update is of."""
+    start, stop = fingerprint["update"]
+    return Box(tuple(start), tuple(stop))
+
+
+def _how_to_finish(fingerprint: Mapping[str, Any]) -> str:
+    box = _updated_region(fingerprint)
+    region = ", ".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
+    return f"run update_pyramid for the region [{region}], or one around it, to finish it"
+
+
+def _scratch_path(group: zarr.Group) -> str:
+    return f"{group.path}/{SCRATCH}".lstrip("/")

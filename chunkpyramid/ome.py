@@ -96,13 +96,14 @@ def read_multiscale(attributes: Mapping[str, Any]) -> Multiscale | None:
             translation = [t * s + o for t, s, o in zip(translation, outer_scale, outer_translation, strict=True)]
             scale = [a * b for a, b in zip(scale, outer_scale, strict=True)]
         coordinates.append(Coordinates(axes, tuple(scale), tuple(translation), known=True))
-    metadata = multiscale.metadata or {}
+    metadata = multiscale.metadata
+    parameters = metadata.get("kwargs") if isinstance(metadata, Mapping) else None
     return Multiscale(
         paths=tuple(dataset.path for dataset in multiscale.datasets),
         coordinates=tuple(coordinates),
         name=multiscale.name,
         method=multiscale.type,
-        parameters=metadata.get("kwargs", {}) if isinstance(metadata, Mapping) else {},
+        parameters=parameters if isinstance(parameters, Mapping) else {},
         kept={key: ome[key] for key in KEPT_KEYS if key in ome},
     )
 

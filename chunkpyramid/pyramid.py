@@ -155,7 +155,7 @@ def open_pyramid(target: Any) -> Pyramid:
     pyramid = pyramid_at(target, "r")
     journal = Journal.find(pyramid.group)
     if journal is not None:
-        journal.check_purpose({}, pyramid.group)
+        journal.check_region(None, pyramid.group)
     return pyramid
 
 
@@ -168,8 +168,9 @@ def pyramid_at(target: Any, mode: str = "r+") -> Pyramid:
         raise ArgumentError(f"target {target!r} is an array, not an OME-Zarr image: give the path of its group")
     multiscale = ome.read_multiscale(node.attrs.asdict())
     if multiscale is None:
+        # they are written last
         journal = Journal.find(node)
         if journal is not None:
-            journal.check_purpose({}, node)
+            journal.check_region(None, node)
         raise ArgumentError(f"the group {target!r} has no OME-Zarr multiscales metadata")
     return Pyramid(node, multiscale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +45,16 @@ class Work:
 
     def run(self, progress: Progress) -> None:
         """Run all stages."""
+        for _ in self.run_stages(progress):
+            pass
+
+    def run_stages(self, progress: Progress) -> Iterator[Stage]:
+        """Run the stages, and yield each when it is done."""
+        # imported here, because dask takes longer to import than all the rest
+        from chunkpyramid.execute import run_stage
+
+        tasks = [(stage, self._task(stage)) for stage in self.plan.stages]
+        total = sum(task.blocks.size for _, task in tasks)
         with _callback(progress) as callback:
             finished = 0
 
@@ -52,19 +62,13 @@ class Work:
                 nonlocal finished
                 finished += blocks
                 if callback is not None and blocks:
-                    callback(finished, self.plan.tasks)
+                    callback(finished, total)
 
-            for stage in self.plan.stages:
-                self.run_stage(stage, report)
-
-    def run_stage(self, stage: Stage, report: Callable[[int], None]) -> None:
-        """Run one stage; ``report`` is called with numbers of blocks that have come to be done."""
-        # imported here, because dask takes longer to import than all the rest
-        from chunkpyramid.execute import run_stage
-
-        logger.info("stage %d: %d blocks", stage.index, stage.tasks)
-        lazy = None if stage.index > 0 or isinstance(self.source, zarr.Array) else self.source
-        run_stage(self._task(stage), lazy, self.plan.threads, report)
+            for stage, task in tasks:
+                logger.info("stage %d: %d blocks", stage.index, task.blocks.size)
+                lazy = None if stage.index > 0 or isinstance(self.source, zarr.Array) else self.source
+                run_stage(task, lazy, self.plan.threads, report)
+                yield stage
 
     def _task(self, stage: Stage) -> BlockTask:
         flags = self.journal.flags(stage)

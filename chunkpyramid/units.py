@@ -9,6 +9,7 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.errors import ChunkError
 from chunkpyramid.grid import Box, Shape, ceil_div, tile
 
 __all__ = ["PartialUnits", "WriteUnits"]
@@ -84,11 +85,24 @@ class PartialUnits(WriteUnits):
     def __init__(self, array: zarr.Array[Any], writer: ChunkWriter):
         super().__init__(array, writer)
         self.reader = ChunkReader(array)
-
-    def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
-        return self.reader.read(chunk)
+        # chunks that cannot be read, which does no harm if all of them is delivered
+        self.unreadable: dict[Shape, ChunkError] = {}
 
     def flush(self) -> None:
+        for start, error in self.unreadable.items():
+            if start in self.open:
+                self._give_up(start, error)
         super().flush()
         # shards may have moved their chunks
         self.reader = ChunkReader(self.array)
+
+    def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
+        try:
+            return self.reader.read(chunk)
+        except ChunkError as error:
+            self.unreadable[chunk.start] = error
+            return None
+
+    def _give_up(self, start: Shape, error: ChunkError) -> None:
+        """Deal with a chunk that cannot be read and was delivered in part."""
+        raise error

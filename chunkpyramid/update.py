@@ -6,17 +6,18 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy.typing as npt
 import zarr
 
 from chunkpyramid.block import BlockTask
 from chunkpyramid.carry import CarryWriter
-from chunkpyramid.chunks import ChunkWriter
+from chunkpyramid.chunks import ChunkWriter, erase_torn
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.existing import plan_existing
 from chunkpyramid.grid import Box, Shape, ceil_div, multiply
-from chunkpyramid.journal import Journal
+from chunkpyramid.journal import Journal, update_fingerprint
 from chunkpyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.stages import Progress, Work, check_progress
 from chunkpyramid.units import PartialUnits, WriteUnits
@@ -61,8 +62,8 @@ def update_pyramid(
     PlanError
         If the memory limit is too small, with the least that would do.
     BuildError
-        If a build, or an update of another region, has not been finished, or a block fails. Until the same update has
-        been run again the pyramid counts as unfinished.
+        If a build, or an update of another region, has not been finished, or a block fails. Until the same update, or
+        one of a region around it, has been run again the pyramid counts as unfinished.
 
     Examples
     --------
@@ -77,17 +78,16 @@ def update_pyramid(
     check_progress(progress)
     pyramid = pyramid_at(target)
     box = _box(region, tuple(map(int, pyramid.levels[0].shape)))
-    purpose = {"update": [list(box.start), list(box.stop)]}
-    journal = Journal.find(pyramid.group)
-    if journal is not None:
-        journal.check_purpose(purpose, pyramid.group)
+    unfinished = Journal.find(pyramid.group)
+    if unfinished is not None:
+        unfinished.check_region(box, pyramid.group)
     existing = plan_existing(pyramid, memory_limit)
     plan = existing.plan
-    if box.size == 0 or not plan.stages or len(plan.levels) == 1:
-        Journal.remove(pyramid.group)
+    if box.size == 0 or len(plan.levels) == 1:
         return pyramid
-    journal = Journal.create(pyramid.group, plan.stages, plan.levels, existing.reduction)
-    journal.set_up(purpose)
+    journal = Journal.create(
+        pyramid.group, plan.stages, plan.levels, existing.reduction, fingerprint=update_fingerprint(box)
+    )
     Work(
         plan,
         existing.reduction,
@@ -95,7 +95,11 @@ def update_pyramid(
         dict(enumerate(pyramid.levels)),
         journal,
         skips_blank=False,
-        task=partial(UpdateTask, region=_whole_voxels(box, plan.levels[-1].cumulative)),
+        task=partial(
+            UpdateTask,
+            region=_whole_voxels(box, plan.levels[-1].cumulative),
+            runs_again=unfinished is not None,
+        ),
     ).run(progress)
     Journal.remove(pyramid.group)
     return pyramid
@@ -103,9 +107,22 @@ def update_pyramid(
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateTask(BlockTask):
-    """A task that makes only what lies above a region of level 0, whole voxels of the last level."""
+    """A task that makes only what lies above a region of level 0, whole voxels of the last level.
+
+    If it ``runs_again``, another try may have been killed while it wrote.
+    """
 
     region: Box
+    runs_again: bool
+
+    advice: ClassVar[str] = "what is done so far is kept: run update_pyramid for the same region again"
+
+    def run(self, index: Shape, values: npt.NDArray[Any] | None) -> None:
+        if self.runs_again:
+            for output in self.stage.outputs:
+                if not output.is_carry:
+                    erase_torn(self.arrays[output.level], self._block(index).fold(output.factor))
+        super().run(index, values)
 
     @property
     def blocks(self) -> Box:

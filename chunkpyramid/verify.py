@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import zarr
 from chunkpyramid.block import BlockTask
 from chunkpyramid.carry import CarryWriter
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
-from chunkpyramid.errors import ArgumentError, BuildError, ChunkError
+from chunkpyramid.errors import ArgumentError, BuildError, ChunkError, ChunkPyramidError
 from chunkpyramid.existing import Existing, plan_existing
 from chunkpyramid.factors import whole_number
 from chunkpyramid.grid import Box, Shape, tile
@@ -26,7 +26,16 @@ from chunkpyramid.methods import Reduction, State
 from chunkpyramid.pyramid import pyramid_at
 from chunkpyramid.report import format_table
 from chunkpyramid.stages import Progress, Work, check_progress
-from chunkpyramid.store import create_level, default_compressors, empty_group, fetch, names, put
+from chunkpyramid.store import (
+    create_level,
+    default_compressors,
+    empty_group,
+    entries,
+    existing_group,
+    fetch,
+    names,
+    put,
+)
 from chunkpyramid.units import PartialUnits, WriteUnits
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]
@@ -63,7 +72,7 @@ class Verification:
     problems : tuple of ChunkProblem
         All chunks that differ or cannot be read, by level and index.
     checked : tuple of int
-        Levels that were compared, in part if ``fraction`` was below 1.
+        Levels that were compared, in part if ``fraction`` was below 1 or level 0 cannot be read.
     unchecked : tuple of int
         Levels that were not: those that later stages make, if ``fraction`` was below 1 or level 0 cannot be read.
     fraction : float
@@ -123,8 +132,8 @@ def verify_pyramid(
     memory_limit : int or str, optional
         As for `build_pyramid`.
     scratch : path, URL or zarr store, optional
-        An empty place for what is carried between stages, which all workers can see; it is left empty. Default: a
-        temporary folder.
+        A new or empty place for what is carried between stages, which all workers can see; an empty group is left
+        there. Default: a temporary folder.
     progress : bool or callable
         As for `build_pyramid`.
 
@@ -149,6 +158,8 @@ def verify_pyramid(
     A chunk of level 0 that is missing holds the fill value. If it has been lost, the levels above it differ, and
     ``repair`` would make them fit what is left: look at the report before.
 
+    Voxels are compared as numbers: all NaN are equal, and so are 0.0 and -0.0.
+
     Examples
     --------
     >>> import numpy as np, zarr
@@ -172,23 +183,46 @@ def verify_pyramid(
     pyramid = pyramid_at(target, "r+" if repair else "r")
     journal = Journal.find(pyramid.group)
     if journal is not None:
-        journal.check_purpose({}, pyramid.group)
+        journal.check_region(None, pyramid.group)
     existing = plan_existing(pyramid, memory_limit)
-    if scratch is not None:
-        return _verify(existing, scratch, float(fraction), int(seed), bool(repair), progress)
-    with tempfile.TemporaryDirectory(prefix="chunkpyramid-") as folder:
-        return _verify(existing, Path(folder) / "scratch.zarr", float(fraction), int(seed), bool(repair), progress)
+    with _scratch_group(scratch, pyramid.group.metadata.zarr_format) as group:
+        return _verify(existing, group, float(fraction), int(seed), bool(repair), progress)
+
+
+@contextmanager
+def _scratch_group(scratch: Any, zarr_format: int) -> Iterator[zarr.Group]:
+    """Yield an empty group for what is carried, by default in a temporary folder; in the end it is empty again."""
+    if scratch is None:
+        with tempfile.TemporaryDirectory(prefix="chunkpyramid-") as folder:
+            yield empty_group(folder, zarr_format)
+        return
+    try:
+        group = existing_group(scratch)
+    except ChunkPyramidError as error:
+        raise ArgumentError(f"scratch must be an empty place, or a new one, but {scratch!r} is not: {error}") from error
+    if group is None:
+        group = empty_group(scratch, zarr_format)
+    elif entries(group) or group.attrs.asdict():
+        raise ArgumentError(
+            f"scratch must be an empty place, or a new one, but {scratch!r} is not: it has "
+            f"{entries(group) or 'attributes'}"
+        )
+    try:
+        yield group
+    finally:
+        Journal.remove(group)
 
 
 def _verify(
-    existing: Existing, scratch: Any, fraction: float, seed: int, repair: bool, progress: Progress
+    existing: Existing, scratch: zarr.Group, fraction: float, seed: int, repair: bool, progress: Progress
 ) -> Verification:
     plan, pyramid = existing.plan, existing.pyramid
-    group = empty_group(scratch, 3)
-    journal = Journal.create(group, plan.stages, plan.levels, existing.reduction)
+    journal = Journal.create(scratch, plan.stages, plan.levels, existing.reduction)
     copies = _copies(existing, journal.scratch)
+    # later stages need all of what earlier ones read
+    stages = plan.stages if fraction == 1 else plan.stages[:1]
     work = Work(
-        plan,
+        replace(plan, stages=stages if len(plan.levels) > 1 else ()),
         existing.reduction,
         pyramid.levels[0],
         dict(enumerate(pyramid.levels)),
@@ -196,17 +230,13 @@ def _verify(
         skips_blank=False,
         task=partial(VerifyTask, fraction=fraction, seed=seed, repair=repair, copies=copies, findings=journal.scratch),
     )
-    # later stages need all of what earlier ones read
-    stages = plan.stages if fraction == 1 else plan.stages[:1]
     problems: list[ChunkProblem] = []
     checked: list[int] = []
-    for stage in stages if len(plan.levels) > 1 else ():
-        replace(work, plan=replace(plan, stages=(stage,))).run(progress)
+    for stage in work.run_stages(progress):
         problems += _read_findings(journal.scratch, stage.index)
         checked += [output.level for output in stage.outputs if not output.is_carry]
         if any(problem.level == 0 for problem in problems):
             break
-    Journal.remove(group)
     unchecked = tuple(level.index for level in plan.levels[1:] if level.index not in checked)
     return Verification(tuple(sorted(set(problems))), tuple(checked), unchecked, fraction)
 
@@ -215,7 +245,7 @@ def _copies(existing: Existing, scratch: zarr.Group) -> dict[int, zarr.Array[Any
     """Create arrays for the levels that stages begin with: what they read must not be what may be wrong."""
     levels = [existing.plan.levels[stage.source_level] for stage in existing.plan.stages if stage.reads == "level"]
     dtype = existing.reduction.dtype
-    compressors = default_compressors(dtype, 3, labels=True)
+    compressors = default_compressors(dtype, scratch.metadata.zarr_format, labels=True)
     return {
         level.index: create_level(
             scratch, f"level/{level.index}", level.shape, dtype, chunks=level.chunks, compressors=compressors
@@ -254,6 +284,8 @@ class VerifyTask(BlockTask):
     # what is found in the block that is walked; every block has a task of its own
     found: list[ChunkProblem] = field(default_factory=list)
 
+    advice: ClassVar[str] = "run verify_pyramid again"
+
     def run(self, index: Shape, values: npt.NDArray[Any] | None) -> None:
         task = replace(self, found=[])
         super(VerifyTask, task).run(index, values)
@@ -262,8 +294,9 @@ class VerifyTask(BlockTask):
         if self.fraction == 1:
             return pieces
         chosen = np.random.default_rng([self.seed, *index]).random(len(pieces))
-        # one is always there: the first block's most likely one
-        least = chosen.min() if not any(index) else -1.0
+        # at least one of all: in a block that is chosen at random too
+        sure = tuple(np.random.default_rng(self.seed).integers(self.stage.grid).tolist())
+        least = chosen.min() if index == sure else -1.0
         return [piece for piece, at in zip(pieces, chosen, strict=True) if at < self.fraction or at == least]
 
     def open_units(self, level: int) -> WriteUnits:
@@ -312,7 +345,7 @@ class VerifyTask(BlockTask):
             try:
                 reader.read(chunk.clip(reader.shape))
             except ChunkError:
-                bad.append(ChunkProblem(0, _index(chunk, reader.chunks), "unreadable"))
+                bad.append(ChunkProblem(0, _index(chunk.start, reader.chunks), "unreadable"))
         return bad
 
 
@@ -333,27 +366,15 @@ class CheckedUnits(PartialUnits):
         self.found = found
         self.repair = repair
         self.copy = None if copy is None else WriteUnits(copy, ChunkWriter(copy))
-        self.unreadable: set[Shape] = set()
 
     def put(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         super().put(box, values)
         if self.copy is not None:
             self.copy.put(box, values)
 
-    def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:
-        try:
-            return super()._begin(chunk)
-        except ChunkError:
-            # it can be mended if all of it is delivered
-            self.unreadable.add(chunk.start)
-            return np.zeros(chunk.shape, dtype=self.array.dtype)
-
-    def flush(self) -> None:
-        for start in self.unreadable & self.open.keys():
-            del self.open[start]
-            index = tuple(a // c for a, c in zip(start, self.reader.chunks, strict=True))
-            self.found.append(ChunkProblem(self.level, index, "unreadable"))
-        super().flush()
+    def _give_up(self, start: Shape, error: ChunkError) -> None:
+        del self.open[start]
+        self.found.append(ChunkProblem(self.level, _index(start, self.reader.chunks), "unreadable"))
 
     def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         if values is None:
@@ -368,11 +389,14 @@ class CheckedUnits(PartialUnits):
             if problem is not None:
                 if self.repair:
                     self.writer.write(chunk, expected)
-                self.found.append(ChunkProblem(self.level, _index(cell, self.reader.chunks), problem, self.repair))
+                self.found.append(
+                    ChunkProblem(self.level, _index(cell.start, self.reader.chunks), problem, self.repair)
+                )
 
 
-def _index(chunk: Box, chunks: Shape) -> Shape:
-    return tuple(a // c for a, c in zip(chunk.start, chunks, strict=True))
+def _index(start: Shape, chunks: Shape) -> Shape:
+    """Return the index of the chunk that begins at a voxel."""
+    return tuple(a // c for a, c in zip(start, chunks, strict=True))
 
 
 def _equal(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:

@@ -36,6 +36,7 @@ import xarray
 from zarr.storage import MemoryStore
 
 from chunkpyramid.execute import run_stage
+from chunkpyramid.grid import Box
 from chunkpyramid.journal import Flags
 from chunkpyramid.memory import peak_memory
 
@@ -75,6 +76,7 @@ class Stage:
 class NoTask:
     def __init__(self, grid):
         self.stage = Stage(0, grid, (1,) * len(grid))
+        self.blocks = Box((0,) * len(grid), grid)
         self.flags = Flags(FlagStore(grid), "scratch", 0, grid)
 
     def __call__(self, *blocks, block_id, offset, done, interrupted):
