@@ -11,7 +11,8 @@ from chunkpyramid.chunks import chunk_access
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.grid import Shape, ceil_shape
 from chunkpyramid.methods import METHODS, Reduction, resolve_method
-from chunkpyramid.plan import PyramidPlan, Request, make_levels, make_plan
+from chunkpyramid.plan import PyramidPlan, Request, make_levels
+from chunkpyramid.planner import make_plan
 from chunkpyramid.prepare import memory_bytes
 from chunkpyramid.pyramid import Pyramid
 

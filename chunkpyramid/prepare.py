@@ -20,7 +20,8 @@ from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors
 from chunkpyramid.grid import Shape
 from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
-from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels, make_plan
+from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels
+from chunkpyramid.planner import make_plan
 from chunkpyramid.source import Source, open_source, regular_step
 from chunkpyramid.store import (
     METADATA_FILES,

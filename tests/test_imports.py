@@ -15,7 +15,7 @@ PACKAGE = Path(chunkpyramid.__file__).parent
 
 FLOORS = (
     {"errors", "exact_mode", "grid", "methods", "reduce", "reduction", "_version"},
-    {"blocking", "chunking", "coordinates", "downsample", "factors", "memory", "phantom", "plan", "report"},
+    {"blocking", "chunking", "coordinates", "downsample", "factors", "memory", "phantom", "plan", "planner", "report"},
     {"chunks", "codec", "ome", "progress", "shards", "source", "store"},
     {"block", "carry", "journal", "units"},
     {"execute", "stages"},
@@ -25,7 +25,7 @@ FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in mod
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__"))
 PURE = (
     *("blocking", "chunking", "coordinates", "downsample", "errors", "exact_mode", "factors", "grid", "memory"),
-    *("methods", "plan", "reduction", "report"),
+    *("methods", "plan", "planner", "reduction", "report"),
 )
 
 
