@@ -9,15 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from chunkpyramid.blocking import (
-    inside,
-)
+from chunkpyramid.blocking import inside
 from chunkpyramid.factors import cumulative_factors
 from chunkpyramid.grid import Shape, ceil_shape
-from chunkpyramid.memory import (
-    ChunkAccess,
-    TaskMemory,
-)
+from chunkpyramid.memory import ChunkAccess, TaskMemory
 from chunkpyramid.methods import Reduction
 from chunkpyramid.report import describe_plan
 
