@@ -145,9 +145,9 @@ def _compute_on(client: Any, graph: da.Array, report: Callable[[Any], None]) -> 
     """Compute the graph with distributed; if that fails, cancel what waits and wait for what runs."""
     from distributed import as_completed, futures_of
 
-    futures = futures_of(graph.persist())
+    futures = futures_of(client.persist(graph))
     try:
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             future.result()
             report(future.key)
     except BaseException:

@@ -13,6 +13,7 @@ __all__ = [
     "GRAPH_BYTES_PER_TASK",
     "KERNEL_BYTES",
     "MOST_TASKS_IN_A_GRAPH",
+    "READING_THREADS",
     "RETAINED_COPIES",
     "ChunkAccess",
     "TaskMemory",
@@ -41,6 +42,9 @@ RETAINED_COPIES = 1
 
 # Larger ones are mapped one by one and given back at once (glibc's greatest M_MMAP_THRESHOLD).
 LARGEST_RETAINED = 32 * MIB
+
+# Threads in which the libraries that dask arrays are read by decode chunks, each with an arena of its own.
+READING_THREADS = 6
 
 # A grid of more tasks runs in windows of as many, one graph each.
 MOST_TASKS_IN_A_GRAPH = 10_000

@@ -64,10 +64,11 @@ class Request:
     """What the planner has to know of source, method and machine.
 
     ``read_chunks`` is the chunk shape of a zarr source, or None for a source whose blocks arrive as NumPy arrays, and
-    ``read_shards`` its shard shape if it is sharded; ``copies_level_0`` tells that chunks of the source are chunks of
-    level 0 as they are; ``threads`` is the number of tasks that one process may run at once, and ``slots`` that of all
-    processes together; ``source_access`` and ``target_access`` tell what it takes to get at chunks. ``begun`` has the
-    stages of a build that has been begun, as source level, last level and block: they stay as they are.
+    ``read_shards`` its shard shape if it is sharded; ``lazy_chunks`` is the chunk shape of a dask array.
+    ``copies_level_0`` tells that chunks of the source are chunks of level 0 as they are; ``threads`` is the number of
+    tasks that one process may run at once, and ``slots`` that of all processes together; ``source_access`` and
+    ``target_access`` tell what it takes to get at chunks. ``begun`` has the stages of a build that has been begun, as
+    source level, last level and block: they stay as they are.
     """
 
     levels: tuple[Level, ...]
@@ -76,6 +77,7 @@ class Request:
     writes_level_0: bool
     memory_limit: int
     read_shards: Shape | None = None
+    lazy_chunks: Shape | None = None
     copies_level_0: bool = False
     threads: int = 1
     slots: int = 1

@@ -21,6 +21,7 @@ from chunkpyramid.grid import Shape, ceil_div, ceil_shape, lcm_shape, multiply
 from chunkpyramid.memory import (
     BASELINE,
     KERNEL_BYTES,
+    READING_THREADS,
     ChunkAccess,
     TaskMemory,
     most_encoded,
@@ -135,7 +136,8 @@ def _candidates(request: Request, source_level: int, threads: int, slots: int) -
     deepest = len(request.levels) - 1 - source_level
     chunks, shards = read_shapes(request, source_level)
     # unaligned pieces follow the write units, for then at least no buffer is needed
-    alignments = [shape for shape in (shards, chunks) if shape is not None] + [None]
+    lazy = request.lazy_chunks if source_level == 0 else None
+    alignments = [shape for shape in (shards, chunks, lazy) if shape is not None] + [None]
     kept = [last - source_level for first, last, _ in request.begun if first == source_level]
     return [
         _candidate(request, source_level, depth, alignment, threads, slots)
@@ -171,7 +173,8 @@ def _candidate(
 ) -> Stage:
     """Return the stage that makes ``depth`` levels from ``source_level``, its pieces the largest that fit.
 
-    The pieces are whole numbers of ``alignment`` or, if there is none, of the write unit of the finest level.
+    The pieces, or the blocks of a dask array, are whole numbers of ``alignment``; pieces that are not aligned are whole
+    numbers of the write unit of the finest level.
     """
     levels = request.levels[source_level : source_level + depth + 1]
     source = levels[0]
@@ -183,9 +186,9 @@ def _candidate(
     factor = levels[-1].factor_from(source)
     itemsize = stored_itemsize(request, source)
     read_chunks, _ = read_shapes(request, source_level)
-    granule = lcm_shape(factor, alignment or units[0])
+    granule = lcm_shape(factor, alignment if alignment and read_chunks else units[0])
     block = granule
-    for unit in units:
+    for unit in [*units, alignment or factor]:
         block = lcm_shape(block, unit)
     granule = clip_to_extent(granule, extent, factor)
     held = math.inf if read_chunks else (request.memory_limit - BASELINE) / threads / 4
@@ -278,12 +281,31 @@ def _task_memory(
     decoded = _decoding_bytes(held, read_chunks, read_shards, extent, itemsize, access, in_cells=in_cells)
     return TaskMemory(
         # a block that arrives whole is held once as it was read and once as it was put together
-        block=0 if read_chunks else 2 * math.prod(inside(block, extent)) * itemsize,
+        block=0 if read_chunks else 2 * math.prod(inside(block, extent)) * itemsize + _held_by_dask(request, block),
         piece=math.prod(held) * itemsize if read_chunks else 0,
         states=states,
         buffers=buffers,
         codecs=max(decoded, encoded),
     )
+
+
+def _held_by_dask(request: Request, block: Shape) -> int:
+    """Return the bytes of chunks of a dask array that are there beside the block that is put together from them.
+
+    Chunks that several blocks share are kept until the last of them is made: those of a layer across the axis that
+    blocks cut first. What reads chunks leaves the memory of some to the allocator.
+    """
+    chunks, extent = request.lazy_chunks, request.levels[0].shape
+    if chunks is None:
+        return 0
+    itemsize = request.reduction.dtype.itemsize
+    left = READING_THREADS * math.prod(inside(chunks, extent)) * itemsize
+    cut = [axis for axis, (b, c, n) in enumerate(zip(block, chunks, extent, strict=True)) if b % c and b < n]
+    if not cut:
+        return left
+    axis = cut[0]
+    layer = (*inside(block, extent)[:axis], min(chunks[axis], extent[axis]), *extent[axis + 1 :])
+    return left + 2 * math.prod(layer) * itemsize
 
 
 def _decoding_bytes(

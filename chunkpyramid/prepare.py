@@ -239,6 +239,7 @@ def prepare(
         reduction=reduction,
         read_chunks=opened.read_chunks,
         read_shards=opened.read_shards,
+        lazy_chunks=opened.lazy_chunks,
         writes_level_0=not in_place,
         copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
         source_access=chunk_access(opened.array, opened.array.store) if opened.is_zarr else ChunkAccess(),

@@ -97,6 +97,13 @@ class Source:
         return tuple(map(int, self.array.shards)) if self.is_zarr and self.array.shards else None
 
     @property
+    def lazy_chunks(self) -> Shape | None:
+        """The largest chunk of a dask array that is not in memory."""
+        if self.is_zarr or self.in_memory is not None:
+            return None
+        return tuple(map(max, self.array.chunks))
+
+    @property
     def fill_value(self) -> Any:
         return self.array.fill_value if self.is_zarr else None
 

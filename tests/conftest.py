@@ -29,15 +29,19 @@ def least_memory() -> Callable[..., int]:
     """The smallest memory limit, to a kibibyte, with which a build can be planned: what forces stages and blocks."""
 
     def find(source: Any, target: Any = None, **options: Any) -> int:
+        def suffices(limit: int) -> bool:
+            try:
+                cp.plan_pyramid(source, target, memory_limit=limit, **options)
+            except cp.PlanError:
+                return False
+            return True
+
         low, high = BASELINE, 2 * BASELINE
+        while not suffices(high):
+            low, high = high, 2 * high
         while high - low > 1024:
             middle = (low + high) // 2
-            try:
-                cp.plan_pyramid(source, target, memory_limit=middle, **options)
-            except cp.PlanError:
-                low = middle
-            else:
-                high = middle
+            low, high = (low, middle) if suffices(middle) else (middle, high)
         return high
 
     return find

@@ -206,10 +206,6 @@ SLOW = {
     "dask, u8, shards": Case(DASK_U8, options=mean(chunks=64, shards=256)),
     "dask, u64, two threads": Case(DASK_U64, options=mode()),
     "other codecs, one thread": Case(CHECKSUM, threads=1, options=mean()),
-}
-
-# what dask holds of chunks that several blocks need, and what the libraries retain that read them, is not in the plan
-BROKEN = {
     "dask, u8": Case(DASK_U8, options=mean()),
     "dask, slices": Case(DASK_SLICES, options=mean(chunks=64)),
     "dask, u32, across chunks": Case(DASK_U32, options=mode(chunks=64)),
@@ -256,11 +252,4 @@ def test_a_process_keeps_the_promise_of_its_plan(case: Case, folder: Path, least
 def test_more_processes_keep_the_promises_of_their_plans(
     case: Case, folder: Path, least_memory: Callable[..., int]
 ) -> None:
-    test_a_process_keeps_the_promise_of_its_plan(case, folder, least_memory)
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="a plan does not count the chunks that dask holds", strict=True)
-@pytest.mark.parametrize("case", BROKEN.values(), ids=BROKEN)
-def test_the_chunks_of_dask_arrays_are_promised(case: Case, folder: Path, least_memory: Callable[..., int]) -> None:
     test_a_process_keeps_the_promise_of_its_plan(case, folder, least_memory)
