@@ -135,13 +135,65 @@ def test_overwrite(source: str, target: str) -> None:
     assert cp.open_pyramid(target).method == "min"
 
 
+def test_verify(source: str, target: str) -> None:
+    run("build", source, target)
+    assert run("verify", target).output == "levels 1, 2 were computed again from level 0\nno chunk differs\n"
+    (Path(target) / "1" / "c" / "0" / "1" / "0").write_bytes(b"damaged")
+    result = CliRunner().invoke(cli, ["verify", target, "--memory", "1 GiB"])
+    assert result.exit_code == 1
+    assert result.output.splitlines()[1:] == [
+        "level  chunk      problem",
+        "1      (0, 1, 0)  unreadable  not repaired",
+    ]
+    mended = run("verify", target, "--repair").output
+    assert mended.splitlines()[2] == "1      (0, 1, 0)  unreadable  repaired"
+    assert "no chunk differs" in run("verify", target).output
+    (Path(target) / "0" / "c" / "0" / "0" / "0").write_bytes(b"damaged")
+    result = CliRunner().invoke(cli, ["verify", target, "--repair"])
+    assert result.exit_code == 1
+    assert "0      (0, 0, 0)  unreadable  not repaired" in result.output
+
+
+def test_verify_of_a_fraction(source: str, target: str) -> None:
+    run("build", source, target)
+    assert "in a random 0.5 of level 0" in run("verify", target, "--fraction", "0.5", "--seed", "3").output
+    result = CliRunner().invoke(cli, ["verify", target, "--fraction", "1.5"])
+    assert isinstance(result.exception, cp.ArgumentError)
+
+
+def test_exit_codes_of_verify_in_a_process(source: str, target: str) -> None:
+    run("build", source, target)
+    assert process("verify", target).returncode == 0
+    (Path(target) / "1" / "c" / "0" / "1" / "0").unlink()
+    done = process("verify", target)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "(0, 1, 0)  differs  not repaired" in done.stdout
+
+
+def test_update(source: str, target: str) -> None:
+    run("build", source, target)
+    for argument, region in (("2:5,4:9", np.s_[2:5, 4:9]), (":, -3:,5:6", np.s_[:, -3:, 5:6]), ("3:", np.s_[3:])):
+        array = zarr.open_array(target, path="0")
+        array[region] = 99
+        assert CliRunner().invoke(cli, ["verify", target]).exit_code == 1
+        assert run("update", target, argument, "--memory", "1 GiB").output == f"{cp.open_pyramid(target)}\n"
+        run("verify", target)
+    result = CliRunner().invoke(cli, ["update", target, "0:1,0:1,0:1,0:1"])
+    assert isinstance(result.exception, cp.ArgumentError)
+
+
+def test_every_option_of_verify_and_update_has_a_switch() -> None:
+    assert {p.name for p in cli.commands["verify"].params} == {"target", "fraction", "seed", "repair", "memory_limit"}
+    assert {p.name for p in cli.commands["update"].params} == {"target", "region", "memory_limit"}
+
+
 def test_plan_needs_no_target(source: str) -> None:
     assert run("plan", source).output == f"{cp.plan_pyramid(source, 'new.zarr')}\n"
 
 
 def test_version_and_help() -> None:
     assert cp.__version__ in run("--version").output
-    for command in ("build", "plan", "info"):
+    for command in ("build", "plan", "info", "verify", "update"):
         assert "Usage" in run(command, "--help").output
         assert "Usage" in run(command, "-h").output
 
@@ -179,6 +231,16 @@ def test_every_option_of_build_has_a_switch() -> None:
         ["build", "a", "b", "--voxel-size", "4nm"],
         ["build", "a", "b", "--background", "black"],
         ["build", "a", "b", "--zarr-format", "three"],
+        ["verify"],
+        ["verify", "a", "--fraction", "half"],
+        ["verify", "a", "--seed", "x"],
+        ["update", "a"],
+        ["update", "a", ""],
+        ["update", "a", "5"],
+        ["update", "a", "0:8:2"],
+        ["update", "a", "0:8,,0:8"],
+        ["update", "a", "0:8;0:8"],
+        ["update", "a", "x:y"],
     ],
     ids=" ".join,
 )
@@ -203,6 +265,10 @@ def test_wrong_usage_exits_with_2(arguments: list[str], tmp_path: Path, monkeypa
         (["build", "nosuchprotocol://x", "new.zarr"], "nosuchprotocol"),
         (["info", "broken.zarr"], "malformed"),
         (["plan", "source.zarr", "--axes", "zy"], "axes"),
+        (["verify", "missing.zarr"], "missing.zarr"),
+        (["verify", "source.zarr"], "array"),
+        (["update", "missing.zarr", "0:8"], "missing.zarr"),
+        (["update", "source.zarr", "0:8"], "array"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

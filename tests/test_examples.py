@@ -1,10 +1,11 @@
-"""The examples in docstrings and in examples/ run and show what they say."""
+"""The examples in docstrings, in the README and in examples/ run and show what they say."""
 
 from __future__ import annotations
 
 import doctest
 import inspect
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 import chunkpyramid as cp
 
@@ -34,6 +36,26 @@ def test_example_script(path: Path, tmp_path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert {path.stem for path in EXAMPLES} >= {"image", "labels", "grid"}
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+IN_README = dict(re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)```", README, flags=re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.parametrize("title", IN_README)
+def test_example_in_the_readme(title: str, tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "volume.zarr" / "0", data=np.ones((128, 128, 128), np.uint8), chunks=(64, 64, 64))
+    environment = {**os.environ, "PYTHONPATH": str(Path(cp.__file__).parent.parent)}
+    command = [sys.executable, "-c", IN_README[title]]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    if title == "Checking and mending":
+        assert "1      (1, 0, 1)  differs  repaired" in done.stdout
+        assert done.stdout.endswith("True\n")
+
+
+def test_there_are_examples_in_the_readme() -> None:
+    assert {"Images", "Labels", "xarray", "Checking and mending"} <= set(IN_README)
 
 
 def public_objects() -> Iterator[tuple[str, Any]]:
