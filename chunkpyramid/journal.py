@@ -17,6 +17,7 @@ from chunkpyramid.grid import Box, Shape, windows
 from chunkpyramid.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
+from chunkpyramid.report import format_region
 from chunkpyramid.store import create_level, default_compressors, delete, delete_dir, names, put
 
 __all__ = ["SCRATCH", "BlockSet", "Flags", "Journal", "update_fingerprint"]
@@ -244,9 +245,8 @@ def _updated_region(fingerprint: Mapping[str, Any]) -> Box:
 
 
 def _how_to_finish(fingerprint: Mapping[str, Any]) -> str:
-    box = _updated_region(fingerprint)
-    region = ", ".join(f"{a}:{b}" for a, b in zip(box.start, box.stop, strict=True))
-    return f"run update_pyramid for the region [{region}], or one around it, to finish it"
+    region = format_region(_updated_region(fingerprint))
+    return f"run update_pyramid for the region {region}, or one around it, to finish it"
 
 
 def _scratch_path(group: zarr.Group) -> str:

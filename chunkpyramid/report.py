@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from chunkpyramid.memory import BASELINE, graph_bytes, process_peak
 
 if TYPE_CHECKING:
+    from chunkpyramid.grid import Box
     from chunkpyramid.plan import PyramidPlan
 
-__all__ = ["describe_plan", "format_bytes", "format_shape", "format_table"]
+__all__ = ["describe_plan", "format_bytes", "format_region", "format_shape", "format_table"]
 
 
 def format_bytes(nbytes: float, *, up: bool = False) -> str:
@@ -26,6 +27,11 @@ def format_bytes(nbytes: float, *, up: bool = False) -> str:
 def format_shape(shape: Sequence[int] | None) -> str:
     """Return a shape such as ``"512 x 1024 x 1024"``."""
     return " x ".join(map(str, shape)) if shape else "-"
+
+
+def format_region(box: Box) -> str:
+    """Return a box of voxels such as ``"[0:64, 128:192]"``, as NumPy takes it."""
+    return f"[{', '.join(f'{a}:{b}' for a, b in zip(box.start, box.stop, strict=True))}]"
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -14,12 +14,15 @@ import zarr
 from chunkpyramid.block import BlockTask
 from chunkpyramid.carry import CarryWriter
 from chunkpyramid.chunks import ChunkWriter, erase_torn
-from chunkpyramid.errors import ArgumentError
+from chunkpyramid.errors import ArgumentError, ChunkError
 from chunkpyramid.existing import plan_existing
 from chunkpyramid.grid import Box, Shape, ceil_div, multiply
 from chunkpyramid.journal import Journal, update_fingerprint
+from chunkpyramid.plan import Level
 from chunkpyramid.pyramid import Pyramid, pyramid_at
+from chunkpyramid.report import format_region
 from chunkpyramid.stages import Progress, Work, check_progress
+from chunkpyramid.store import check_deletes
 from chunkpyramid.units import PartialUnits, WriteUnits
 
 __all__ = ["update_pyramid"]
@@ -76,6 +79,7 @@ def update_pyramid(
     16
     """
     check_progress(progress)
+    check_deletes(getattr(target, "store", target))
     pyramid = pyramid_at(target)
     box = _box(region, tuple(map(int, pyramid.levels[0].shape)))
     unfinished = Journal.find(pyramid.group)
@@ -143,14 +147,34 @@ class UpdateTask(BlockTask):
         return [piece.intersect(region) for piece in pieces if piece.overlaps(region)]
 
     def open_units(self, level: int) -> WriteUnits:
-        array: zarr.Array[Any] = self.arrays[level]
-        return PartialUnits(array, ChunkWriter(array, replaces=True))
+        return UpdatedUnits(self.arrays[level], _around(self.region, self.levels[level]).clip(self.levels[0].shape))
 
     def finish(self, index: Shape, units: Any, carry: CarryWriter | None) -> None:
         for unit in units.values():
             unit.flush()
         if carry is not None:
             carry.flush()
+
+
+class UpdatedUnits(PartialUnits):
+    """`PartialUnits` that say which region an update has to be of, so that none of its write units need be read."""
+
+    def __init__(self, array: zarr.Array[Any], needs_no_reading: Box):
+        super().__init__(array, ChunkWriter(array, replaces=True))
+        self.needs_no_reading = needs_no_reading
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except ChunkError as error:
+            raise ChunkError(
+                f"{error}; an update of the region {format_region(self.needs_no_reading)} would write it anew"
+            ) from error
+
+
+def _around(region: Box, level: Level) -> Box:
+    """Return the region of level 0 under all write units of a level that a region meets."""
+    return _whole_voxels(region, multiply(level.write_unit, level.cumulative))
 
 
 def _whole_voxels(box: Box, factor: Shape) -> Box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -136,3 +137,18 @@ def test_a_damaged_chunk_stops_an_update_only_if_part_of_it_is_needed(tmp_path: 
     # or is mended before
     assert cp.verify_pyramid(tmp_path / "copy.zarr", repair=True).ok
     assert_finished(tmp_path / "copy.zarr", array)
+
+
+@pytest.mark.parametrize(("shards", "damaged"), [(None, "0/0/1"), (16, "0/0/0")])
+def test_the_error_of_a_damaged_chunk_names_a_region_whose_update_finishes(
+    tmp_path: Path, shards: int | None, damaged: str
+) -> None:
+    target = tmp_path / "target.zarr"
+    array = changed(target, shards=shards)
+    (target / "1" / "c" / damaged).write_bytes(b"damaged")
+    with pytest.raises(cp.BuildError, match="cannot be read") as error:
+        cp.update_pyramid(target, REGION)
+    named = re.search(r"an update of the region \[([\d:, ]+)\] would write it anew", str(error.value))
+    assert named is not None, error.value
+    cp.update_pyramid(target, tuple(slice(*map(int, axis.split(":"))) for axis in named[1].split(", ")))
+    assert_finished(target, array, shards=shards)
