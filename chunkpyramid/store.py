@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 import zarr
-from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
 from zarr.buffer import cpu
 from zarr.core.buffer import Buffer, default_buffer_prototype
 from zarr.core.sync import sync
@@ -25,6 +25,7 @@ __all__ = [
     "Encoded",
     "Request",
     "array_name",
+    "check_deletes",
     "consolidate",
     "create_level",
     "default_compressors",
@@ -111,6 +112,15 @@ def array_name(array: zarr.Array[Any]) -> str:
     return str(array.path.rpartition("/")[2] or (store.root.name if isinstance(store, LocalStore) else "0"))
 
 
+def check_deletes(store: Any) -> None:
+    """Raise `ArgumentError` for a store that keeps all it is given: builds and updates leave things only for a time."""
+    if isinstance(store, Store) and not store.supports_deletes:
+        raise ArgumentError(
+            f"nothing can be built in the store {store}, in which nothing can be deleted: give a folder or URL as "
+            "target, and pack it when it is finished"
+        )
+
+
 def parent_group(array: zarr.Array[Any]) -> zarr.Group:
     """Return the group that holds an array, open for writing.
 
@@ -120,6 +130,7 @@ def parent_group(array: zarr.Array[Any]) -> zarr.Group:
         If the array is not in a group, or the group cannot be written.
     """
     store: Any = array.store
+    check_deletes(store)
     if array.path:
         path = array.path.rpartition("/")[0]
     elif isinstance(store, LocalStore):
@@ -175,6 +186,7 @@ def existing_group(target: Any) -> zarr.Group | None:
     TargetExistsError
         If something else is there: an array, or files that are no zarr.
     """
+    check_deletes(target.store if isinstance(target, zarr.Group) else target)
     if isinstance(target, zarr.Group):
         return target
     if isinstance(target, zarr.Array):

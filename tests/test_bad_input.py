@@ -13,7 +13,7 @@ import xarray as xr
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 import chunkpyramid as cp
 
@@ -460,3 +460,20 @@ def test_all_errors_have_one_base_and_a_builtin_one() -> None:
     ):
         assert issubclass(error, cp.ChunkPyramidError)
         assert issubclass(error, builtin)
+
+
+def test_stores_in_which_nothing_can_be_deleted_are_refused(tmp_path: Path) -> None:
+    with ZipStore(tmp_path / "volume.zip", mode="w") as store:
+        group = zarr.open_group(store, mode="a")
+        source = group.create_array("0", shape=IMAGE.shape, dtype=IMAGE.dtype, chunks=(8, 8, 8))
+        source[...] = IMAGE
+        before = set(store._zf.namelist())
+        for call in (
+            lambda: cp.build_pyramid(IMAGE, store),
+            lambda: cp.build_pyramid(IMAGE, group),
+            lambda: cp.build_pyramid(source),
+            lambda: cp.update_pyramid(store, np.s_[:]),
+        ):
+            with pytest.raises(cp.ArgumentError, match="nothing can be deleted: give a folder or URL"):
+                call()
+        assert set(store._zf.namelist()) == before
