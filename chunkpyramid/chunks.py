@@ -191,19 +191,29 @@ class ChunkWriter(Chunks):
             self._fill(self.shards, shard, [(cell, data)])
 
     def flush(self) -> None:
-        """Finish all shards: chunks that nobody has delivered are those of the shard that is there."""
-        while self.shards is not None and self.open:
-            start, shard = self.open.popitem()
-            key = self.key(start, self.shards.shape)
-            stored, *_ = fetch(self.array.store, [(key, None)])
-            try:
-                if isinstance(stored, Exception):
-                    raise stored
-                if stored is not None:
-                    shard.add_missing(stored)
-            except Exception as error:  # stores and codecs raise what they like
-                raise unreadable("shard", start, self.shards.shape, self.array, error) from error
-            self._put([(key, shard.encoded())])
+        """Finish all shards."""
+        while self.open:
+            self.finish(next(iter(self.open)))
+
+    def finish(self, start: Shape) -> None:
+        """Finish the shard that begins at a voxel: chunks that nobody has delivered are those of the one in the store.
+
+        Raises
+        ------
+        ChunkError
+            If that one cannot be read; it stays as it is.
+        """
+        shard = self.open.pop(start)
+        key = self.key(start, shard.layout.shape)
+        stored, *_ = fetch(self.array.store, [(key, None)])
+        try:
+            if isinstance(stored, Exception):
+                raise stored
+            if stored is not None:
+                shard.add_missing(stored)
+        except Exception as error:  # stores and codecs raise what they like
+            raise unreadable("shard", start, shard.layout.shape, self.array, error) from error
+        self._put([(key, shard.encoded())])
 
     def _fill(self, layout: ShardLayout, shard: Box, encoded: Iterable[tuple[Box, Encoded | None]]) -> None:
         filled = self.open.pop(shard.start, None) or OpenShard(layout, layout.chunks_inside(shard, self.shape))

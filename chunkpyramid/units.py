@@ -61,6 +61,9 @@ class WriteUnits:
             start, (voxels, _) = self.open.popitem()
             stop = tuple(a + c for a, c in zip(start, self.array.chunks, strict=True))
             self._hand_on(Box(start, stop).clip(self.array.shape), voxels)
+        self._finish_shards()
+
+    def _finish_shards(self) -> None:
         self.writer.flush()
 
     def _begin(self, chunk: Box) -> npt.NDArray[Any] | None:

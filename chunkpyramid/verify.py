@@ -20,7 +20,7 @@ from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ArgumentError, BuildError, ChunkError, ChunkPyramidError
 from chunkpyramid.existing import Existing, plan_existing
 from chunkpyramid.factors import whole_number
-from chunkpyramid.grid import Box, Shape, tile
+from chunkpyramid.grid import Box, Shape, multiply, tile
 from chunkpyramid.journal import Journal
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.pyramid import pyramid_at
@@ -128,7 +128,8 @@ def verify_pyramid(
     seed : int
         Of the random choice.
     repair : bool
-        Write chunks anew that differ or cannot be read. Chunks of level 0 that cannot be read stay as they are.
+        Write chunks anew that differ or cannot be read. Chunks of level 0 that cannot be read stay as they are, and
+        with a ``fraction`` below 1 shards that cannot be read, of which only some chunks are computed.
     memory_limit : int or str, optional
         As for `build_pyramid`.
     scratch : path, URL or zarr store, optional
@@ -375,6 +376,23 @@ class CheckedUnits(PartialUnits):
     def _give_up(self, start: Shape, error: ChunkError) -> None:
         del self.open[start]
         self.found.append(ChunkProblem(self.level, _index(start, self.reader.chunks), "unreadable"))
+
+    def _finish_shards(self) -> None:
+        for start in list(self.writer.open):
+            try:
+                self.writer.finish(start)
+            except ChunkError:
+                # some chunks of a shard that cannot be read are not enough to write it anew
+                self._take_back(start)
+
+    def _take_back(self, start: Shape) -> None:
+        """Say of the chunks of the shard that begins at a voxel that they were not repaired."""
+        unit = self.array.shards or self.array.chunks
+        for at, problem in enumerate(self.found):
+            if problem.level == self.level:
+                first = multiply(problem.chunk, self.reader.chunks)
+                if _index(first, unit) == _index(start, unit):
+                    self.found[at] = replace(problem, repaired=False)
 
     def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         if values is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,3 +268,30 @@ def test_a_chunk_of_level_0_that_is_gone_is_blank(target: Path) -> None:
     expected = cp.build_pyramid(array, {}, method="max", **OPTIONS)
     for values, level in zip(levels_of(target), expected.levels, strict=True):
         np.testing.assert_array_equal(values, level[...])
+
+
+def test_a_part_of_a_torn_shard_is_reported_and_not_repaired(tmp_path: Path) -> None:
+    """With a fraction below 1 a piece can meet a part of a shard, of which the rest cannot be read."""
+    target = tmp_path / "target.zarr"
+    image = np.random.default_rng(0).integers(0, 9, (64, 64, 128)).astype(np.uint16)
+    built = cp.build_pyramid(image, target, method="mean", levels=1, chunks=8, shards=32)
+    with pytest.raises(cp.PlanError) as error:
+        cp.verify_pyramid(target, memory_limit=1)
+    least = re.search(r"at least ([\d.]+ MiB)", str(error.value))
+    assert least is not None
+    expected = built.levels[1][...]
+    shard = target / "1" / "c" / "0" / "0" / "0"
+    torn = shard.read_bytes()[:100]
+    shard.write_bytes(torn)
+    writable = zarr.open_array(target / "1", mode="r+")
+    writable[:, :, 32:] = expected[:, :, 32:] + 1
+    # pieces are smaller than what lies under the shard
+    found = [
+        cp.verify_pyramid(target, fraction=0.01, seed=seed, repair=True, memory_limit=least[1]) for seed in range(12)
+    ]
+    problems = {problem for verification in found for problem in verification.problems}
+    assert {p.repaired for p in problems if p.chunk[2] < 4} == {False}
+    assert {p.repaired for p in problems if p.chunk[2] >= 4} == {True}
+    assert shard.read_bytes() == torn
+    assert cp.verify_pyramid(target, repair=True).ok
+    np.testing.assert_array_equal(writable[...], expected)
