@@ -170,6 +170,11 @@ class Journal:
     def _fingerprint(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self.scratch.attrs.get("fingerprint", {}))
 
+    @property
+    def source(self) -> str | None:
+        """What the unfinished build reads; None for an update."""
+        return cast("str | None", self._fingerprint.get("source"))
+
     def set_up(self, fingerprint: Mapping[str, Any], blocks: Sequence[Any] = ()) -> None:
         """Record what is being built and in which blocks, once all arrays are there."""
         self.scratch.attrs.update({"fingerprint": dict(fingerprint), "blocks": list(blocks)})

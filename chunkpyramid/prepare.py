@@ -18,6 +18,7 @@ from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
 from chunkpyramid.grid import Shape
+from chunkpyramid.journal import Journal
 from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels
@@ -29,6 +30,7 @@ from chunkpyramid.store import (
     create_level,
     default_compressors,
     empty_group,
+    group_around,
 )
 
 if TYPE_CHECKING:
@@ -166,6 +168,7 @@ def prepare(
     if name in METADATA_FILES:
         raise ArgumentError(f"name must not be that of a file of zarr's, but {name!r} was given")
     opened = open_source(source, axes, writable=target is None)
+    _refuse_unfinished(opened)
     in_place = target is None and opened.is_zarr
     if in_place:
         if layout != "flat":
@@ -250,6 +253,17 @@ def prepare(
     )
     plan = make_plan(request)
     return Prepared(opened, in_place, reduction, coordinates, request, plan, stored, version, name, layout)
+
+
+def _refuse_unfinished(source: Source) -> None:
+    """Refuse a level of a pyramid that is being built; but level 0 of one that is built beside it is its source."""
+    group = group_around(source.array) if source.is_zarr else None
+    journal = None if group is None else Journal.find(group)
+    if journal is not None and journal.source not in (None, source.identity()):
+        raise ArgumentError(
+            f"the source {source.array} belongs to a pyramid whose build has not been finished: run that build again "
+            "to finish it first"
+        )
 
 
 def _refuse_clashes(coordinates: Coordinates, name: str) -> None:

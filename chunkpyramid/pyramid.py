@@ -163,6 +163,8 @@ def pyramid_at(target: Any, mode: str = "r+") -> Pyramid:
     """Return the pyramid at a path, URL, store or group, be it finished or not."""
     node = open_node(target.group if isinstance(target, Pyramid) else target, mode)
     if mode == "r+" and node.store.read_only:
+        if not isinstance(target, Pyramid):
+            raise ArgumentError(f"target {target!r} was opened read-only: open it with mode='r+', or give its path")
         node = zarr.open(node.store.with_read_only(False), path=node.path, mode="r+")
     if not isinstance(node, zarr.Group):
         raise ArgumentError(f"target {target!r} is an array, not an OME-Zarr image: give the path of its group")

@@ -35,6 +35,7 @@ __all__ = [
     "entries",
     "existing_group",
     "fetch",
+    "group_around",
     "is_in_memory",
     "is_local",
     "is_local_path",
@@ -129,23 +130,8 @@ def parent_group(array: zarr.Array[Any]) -> zarr.Group:
     ArgumentError
         If the array is not in a group, or the group cannot be written.
     """
-    store: Any = array.store
-    check_deletes(store)
-    if array.path:
-        path = array.path.rpartition("/")[0]
-    elif isinstance(store, LocalStore):
-        # an array opened by its own path is the root of its store; its group is the folder above
-        path = ""
-        store = LocalStore(store.root.parent, read_only=store.read_only)
-    else:
-        store = None
-    group = None
-    if store is not None:
-        try:
-            group = zarr.open_group(store, path=path, mode="r", zarr_format=array.metadata.zarr_format)
-        except FileNotFoundError:
-            group = None
-    if group is None:
+    check_deletes(array.store)
+    if group_around(array) is None:
         raise ArgumentError(
             f"the source {array} is not in a zarr group, so the levels cannot go beside it: give target="
         )
@@ -154,7 +140,28 @@ def parent_group(array: zarr.Array[Any]) -> zarr.Group:
             f"the source {array} was opened read-only, so the levels cannot go beside it: open it with mode='r+' "
             "or give target="
         )
+    store, path = _place_around(array)
     return zarr.open_group(store, path=path, mode="r+", zarr_format=array.metadata.zarr_format)
+
+
+def group_around(array: zarr.Array[Any]) -> zarr.Group | None:
+    """Return the group that holds an array, open for reading, or None if there is none."""
+    store, path = _place_around(array)
+    try:
+        return store and zarr.open_group(store, path=path, mode="r", zarr_format=array.metadata.zarr_format)
+    except FileNotFoundError:
+        return None
+
+
+def _place_around(array: zarr.Array[Any]) -> tuple[Any, str]:
+    """Return the store and path where the group that holds an array should be; the store is None if that is nowhere."""
+    store: Any = array.store
+    if array.path:
+        return store, array.path.rpartition("/")[0]
+    if isinstance(store, LocalStore):
+        # an array opened by its own path is the root of its store; its group is the folder above
+        return LocalStore(store.root.parent, read_only=store.read_only), ""
+    return None, ""
 
 
 def store_id(node: zarr.Array[Any] | zarr.Group) -> str:

@@ -423,3 +423,13 @@ def test_a_build_goes_on_with_another_memory_limit_and_other_workers(tmp_path: P
     whole = cp.build_pyramid(source, tmp_path / "whole.zarr", memory_limit="1 GiB", **options)
     assert relative_contents(target) == relative_contents(tmp_path / "whole.zarr")
     assert [level.shape for level in whole.levels] == [level.shape for level in pyramid.levels]
+
+
+def test_levels_of_an_unfinished_build_are_no_source(source: Path, target: Path, tmp_path: Path) -> None:
+    """Nothing tells which of their voxels are there yet; but what is built in place goes on reading its level 0."""
+    for level in ("0", "1"):
+        with pytest.raises(cp.ArgumentError, match="has not been finished"):
+            cp.build_pyramid(target / level, tmp_path / "other.zarr", **OPTIONS)
+    assert not (tmp_path / "other.zarr").exists()
+    cp.build_pyramid(source, target, **OPTIONS)
+    cp.build_pyramid(target / "0", tmp_path / "other.zarr", **OPTIONS)

@@ -227,3 +227,10 @@ def test_a_pyramid_without_levels_has_nothing_to_update() -> None:
     store = MemoryStore()
     cp.build_pyramid(LABELS, store, levels=0)
     assert len(cp.update_pyramid(store, np.s_[:]).levels) == 1
+
+
+def test_a_handle_that_is_read_only_is_not_written_through(tmp_path: Path) -> None:
+    cp.build_pyramid(np.ones((32, 32), np.uint8), tmp_path / "t.zarr", levels=1)
+    with pytest.raises(cp.ArgumentError, match="read-only"):
+        cp.update_pyramid(zarr.open_group(tmp_path / "t.zarr", mode="r"), np.s_[:3])
+    cp.update_pyramid(cp.open_pyramid(tmp_path / "t.zarr"), np.s_[:3])
