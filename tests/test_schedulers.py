@@ -239,7 +239,9 @@ def times(root: Path) -> dict[str, int]:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in ("threads", "distributed") else [pytest.mark.slow]) for n in SCHEDULERS]
+)
 def test_nothing_is_written_after_a_build_has_failed(name: str, source: Path, tmp_path: Path) -> None:
     """Neither by other tasks, nor by the task that failed: so the build may be overwritten at once."""
     target = tmp_path / "target.zarr"
@@ -273,7 +275,9 @@ with scheduler(name):
 """
 
 
-@pytest.mark.parametrize("name", ["threads", "pool", "distributed"])
+@pytest.mark.parametrize(
+    "name", ["threads", *[pytest.param(n, marks=pytest.mark.slow) for n in ("pool", "distributed")]]
+)
 def test_nothing_is_written_after_an_interrupt(name: str, source: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(source), str(tmp_path / "target.zarr"), name],

@@ -45,6 +45,14 @@ SEEDS = range(320)
 IN_PROCESSES = range(7, len(SEEDS), 40)
 ON_A_CLUSTER = range(23, len(SEEDS), 40)
 
+# so many of them run every time, all of them with -m ""
+QUICK_SEEDS = 100
+
+
+def most_slow(seeds: Sequence[int]) -> list[Any]:
+    return [pytest.param(seed, marks=[pytest.mark.slow] if seed >= QUICK_SEEDS else []) for seed in seeds]
+
+
 LONGEST = {2: 300, 3: 46, 4: 17, 5: 9}
 INTEGERS = ["bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"]
 FLOATS = ["float16", "float32", "float64"]
@@ -312,20 +320,20 @@ def asked(case: Case, what: str, level: int, found: Any, source: Any) -> Any:
     return given if (given is None and what == "shards") or isinstance(given, tuple) else found
 
 
-@pytest.mark.parametrize("seed", [s for s in SEEDS if s not in IN_PROCESSES and s not in ON_A_CLUSTER])
+@pytest.mark.parametrize("seed", most_slow([s for s in SEEDS if s not in IN_PROCESSES and s not in ON_A_CLUSTER]))
 def test_every_level_is_that_of_level_0(seed: int) -> None:
     with machine(case(seed).workers):
         assert_built(case(seed), case(seed).source(MemoryStore()), MemoryStore(), planned(seed).memory_limit)
 
 
-@pytest.mark.parametrize("seed", IN_PROCESSES)
+@pytest.mark.parametrize("seed", most_slow(IN_PROCESSES))
 def test_in_other_processes(seed: int, processes: dict[str, Any], tmp_path: Path) -> None:
     with dask.config.set(processes):
         source = case(seed).source(LocalStore(tmp_path / "source.zarr"))
         assert_built(case(seed), source, LocalStore(tmp_path / "target.zarr"), case(seed).memory_limit(source))
 
 
-@pytest.mark.parametrize("seed", ON_A_CLUSTER)
+@pytest.mark.parametrize("seed", most_slow(ON_A_CLUSTER))
 def test_on_a_cluster(seed: int, cluster: dict[str, Any], tmp_path: Path) -> None:
     with dask.config.set(cluster):
         source = case(seed).source(LocalStore(tmp_path / "source.zarr"))

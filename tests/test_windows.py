@@ -122,6 +122,7 @@ def test_a_window_takes_what_the_plan_charges_for_its_graph(grid: str, scheduler
     assert grown(grid, scheduler, source) <= graph_bytes(10_000)
 
 
+@pytest.mark.slow
 def test_windows_take_no_more_than_one() -> None:
     assert grown("40x25x40") <= graph_bytes(40_000) == graph_bytes(10_000)
 
