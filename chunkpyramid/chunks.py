@@ -13,9 +13,9 @@ from zarr.abc.store import RangeByteRequest
 from chunkpyramid.codec import codec_for
 from chunkpyramid.errors import BuildError, ChunkError
 from chunkpyramid.grid import Box, Shape, tile
+from chunkpyramid.keys import Encoded, Request, fetch, is_local, put, remove, remove_torn
 from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout
-from chunkpyramid.store import Encoded, Request, fetch, is_local, put, remove, remove_torn
 
 __all__ = ["ChunkReader", "ChunkWriter", "chunk_access", "erase", "erase_torn"]
 

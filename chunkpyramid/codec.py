@@ -23,7 +23,7 @@ from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from chunkpyramid.grid import Shape
-from chunkpyramid.store import Encoded
+from chunkpyramid.keys import Encoded
 
 __all__ = ["ChunkCodec", "all_bits_equal", "as_json", "codec_for", "one_chunk_codec", "same_encoding", "sharding_codec"]
 

@@ -14,11 +14,12 @@ import zarr
 
 from chunkpyramid.errors import BuildError, TargetExistsError
 from chunkpyramid.grid import Box, Shape, windows
+from chunkpyramid.keys import delete, delete_dir, names, put
 from chunkpyramid.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.report import format_region
-from chunkpyramid.store import create_level, default_compressors, delete, delete_dir, names, put
+from chunkpyramid.store import create_level, default_compressors
 
 __all__ = ["SCRATCH", "BlockSet", "Flags", "Journal", "update_fingerprint"]
 

@@ -24,14 +24,7 @@ from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels
 from chunkpyramid.planner import make_plan
 from chunkpyramid.source import Source, open_source, regular_step
-from chunkpyramid.store import (
-    METADATA_FILES,
-    array_name,
-    create_level,
-    default_compressors,
-    empty_group,
-    group_around,
-)
+from chunkpyramid.store import METADATA_FILES, array_name, create_level, default_compressors, empty_group, group_around
 
 if TYPE_CHECKING:
     from chunkpyramid.execute import Machine

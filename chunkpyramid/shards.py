@@ -19,8 +19,8 @@ from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 from chunkpyramid.codec import as_json, one_chunk_codec, sharding_codec
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.grid import Box, Shape, ceil_shape
+from chunkpyramid.keys import Encoded
 from chunkpyramid.memory import most_encoded
-from chunkpyramid.store import Encoded
 
 __all__ = ["MISSING", "Index", "OpenShard", "ShardLayout"]
 

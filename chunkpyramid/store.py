@@ -1,20 +1,15 @@
-"""Zarr groups and arrays: opening, creating, and reading and writing boxes. All zarr calls of a build are here."""
+"""Zarr groups and arrays: finding, opening and creating them."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import warnings
-from collections.abc import Coroutine, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import zarr
-from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
-from zarr.buffer import cpu
-from zarr.core.buffer import Buffer, default_buffer_prototype
+from zarr.abc.store import Store
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
@@ -22,42 +17,24 @@ from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExists
 from chunkpyramid.grid import Shape
 
 __all__ = [
-    "Encoded",
-    "Request",
     "array_name",
     "check_deletes",
     "consolidate",
     "create_level",
     "default_compressors",
-    "delete",
-    "delete_dir",
     "empty_group",
     "entries",
     "existing_group",
-    "fetch",
     "group_around",
     "is_in_memory",
-    "is_local",
     "is_local_path",
     "level_array",
-    "names",
     "open_node",
     "parent_group",
     "path_id",
     "plain_path",
-    "put",
-    "remove",
-    "remove_torn",
     "store_id",
 ]
-
-Encoded = bytes | memoryview
-
-# a key, and the range of its bytes if not all are wanted
-Request = tuple[str, ByteRequest | None]
-
-# how the names of files end that are being written, as zarr's own
-TORN = ".partial"
 
 METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
@@ -320,133 +297,3 @@ def level_array(group: zarr.Group, path: str) -> zarr.Array[Any]:
     if not isinstance(array, zarr.Array):
         raise SourceNotFoundError(f"{group} should have the level {path!r}, but there is no such array")
     return array
-
-
-def delete(store: Any, key: str) -> None:
-    """Delete one key of a store, if it is there."""
-    sync(store.delete(key))
-
-
-def delete_dir(store: Any, path: str) -> None:
-    """Delete all keys of a store below a path."""
-    sync(store.delete_dir(path))
-
-
-def is_local(store: Any) -> bool:
-    """Whether a store, or what one will be opened at, is a folder of this machine, without a wrapper around it."""
-    return type(store) is LocalStore or is_local_path(plain_path(store))
-
-
-def fetch(store: Any, requests: Sequence[Request]) -> list[Encoded | Exception | None]:
-    """Return what is stored under keys, or in ranges of it: None if there is nothing, an exception if it can't be read.
-
-    Folders are read by this thread, other stores are asked for everything at once.
-    """
-    if is_local(store):
-        return [_read_file(store.root / key, byte_range) for key, byte_range in requests]
-
-    async def get_all() -> list[Any]:
-        prototype = default_buffer_prototype()
-        found = [store.get(key, prototype, byte_range) for key, byte_range in requests]
-        return await asyncio.gather(*found, return_exceptions=True)
-
-    results: list[Encoded | Exception | None] = []
-    for found in sync(get_all()):
-        if isinstance(found, BaseException) and not isinstance(found, Exception):
-            raise found
-        results.append(memoryview(found.as_buffer_like()) if isinstance(found, Buffer) else found)
-    return results
-
-
-def _read_file(path: Path, byte_range: ByteRequest | None) -> bytes | Exception | None:
-    try:
-        with path.open("rb") as file:
-            if isinstance(byte_range, RangeByteRequest):
-                file.seek(byte_range.start)
-                return file.read(byte_range.end - byte_range.start)
-            if isinstance(byte_range, SuffixByteRequest):
-                file.seek(max(0, file.seek(0, os.SEEK_END) - byte_range.suffix))
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return error
-
-
-def put(store: Any, items: Sequence[tuple[str, Encoded]]) -> None:
-    """Store bytes under keys, all of them at once; none is under way any more when this ends.
-
-    Files are written by this thread, under another name first, so that none is ever seen half-written.
-    """
-    if is_local(store) and not store.read_only:
-        for key, data in items:
-            _write_file(store.root / key, data)
-        return
-    # a store in memory keeps what it is given: that has to be a copy without the memory around it
-    keeps = is_in_memory(store)
-    buffers = [(key, cpu.Buffer.from_bytes(bytes(data) if keeps else data)) for key, data in items]
-    _all(*(store.set(key, buffer) for key, buffer in buffers))
-
-
-def _write_file(path: Path, data: Encoded) -> None:
-    torn = path.with_name(f"{path.name}.{uuid4().hex}{TORN}")
-    try:
-        try:
-            file = torn.open("xb", buffering=0)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = torn.open("xb", buffering=0)
-        with file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-        torn.replace(path)
-    except BaseException:
-        torn.unlink(missing_ok=True)
-        raise
-
-
-def remove(store: Any, keys: Sequence[str]) -> None:
-    """Delete keys of a store that may be there."""
-    _all(*map(store.delete, keys))
-
-
-def remove_torn(store: Any, keys: Sequence[str]) -> None:
-    """Delete the temporary files that folders are left with if a process is killed while it writes these keys."""
-    if not is_local(store):
-        return
-    written: dict[Path, set[str]] = {}
-    for path in (store.root / key for key in keys):
-        written.setdefault(path.parent, set()).add(path.name)
-    for folder, names in written.items():
-        for path in folder.glob(f"*{TORN}"):
-            # named as the key is, then something random; others may be writing beside it
-            if path.name.rsplit(".", 2)[0] in names:
-                path.unlink(missing_ok=True)
-
-
-def _all(*requests: Coroutine[Any, Any, None]) -> None:
-    """Wait for all requests, even if one fails; then raise its error."""
-
-    async def gathered() -> list[BaseException | None]:
-        return await asyncio.gather(*requests, return_exceptions=True)
-
-    if requests:
-        for error in sync(gathered()):
-            if error is not None:
-                raise error
-
-
-def names(store: Any, path: str) -> set[str]:
-    """Return the names of the keys right below a path, as they are now, in one listing."""
-
-    async def listed() -> set[str]:
-        return {name.rstrip("/").rpartition("/")[2] async for name in store.list_dir(path)}
-
-    inner = store
-    while isinstance(inner, WrapperStore):
-        inner = inner._store
-    if isinstance(inner, FsspecStore):
-        # file systems remember listings, and do not know what other processes have written since
-        inner.fs.invalidate_cache(f"{inner.path}/{path}")
-    return sync(listed())

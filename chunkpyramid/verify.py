@@ -22,20 +22,12 @@ from chunkpyramid.existing import Existing, plan_existing
 from chunkpyramid.factors import whole_number
 from chunkpyramid.grid import Box, Shape, multiply, tile
 from chunkpyramid.journal import Journal
+from chunkpyramid.keys import fetch, names, put
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.pyramid import pyramid_at
 from chunkpyramid.report import format_table
 from chunkpyramid.stages import Progress, Work, check_progress
-from chunkpyramid.store import (
-    create_level,
-    default_compressors,
-    empty_group,
-    entries,
-    existing_group,
-    fetch,
-    names,
-    put,
-)
+from chunkpyramid.store import create_level, default_compressors, empty_group, entries, existing_group
 from chunkpyramid.units import PartialUnits, WriteUnits
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]

@@ -19,7 +19,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.grid import Box, Shape, multiply, tile
-from chunkpyramid.store import fetch, put
+from chunkpyramid.keys import fetch, put
 
 
 class Around(WrapperStore[Any]):

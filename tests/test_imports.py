@@ -16,7 +16,7 @@ PACKAGE = Path(chunkpyramid.__file__).parent
 FLOORS = (
     {"errors", "exact_mode", "grid", "methods", "reduce", "reduction", "_version"},
     {"blocking", "chunking", "coordinates", "downsample", "factors", "memory", "phantom", "plan", "planner", "report"},
-    {"chunks", "codec", "ome", "progress", "shards", "source", "store"},
+    {"chunks", "codec", "keys", "ome", "progress", "shards", "source", "store"},
     {"block", "carry", "journal", "units"},
     {"execute", "stages"},
     {"accessor", "build", "cli", "demo", "existing", "prepare", "pyramid", "update", "verify"},
