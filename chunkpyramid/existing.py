@@ -102,7 +102,8 @@ def _factors(pyramid: Pyramid) -> list[Shape]:
                 f"the level {level.path!r} of {pyramid.group} has the shape {level.shape} and the voxel size "
                 f"{coordinates.scale}, which do not fit {shape} and {first} of level 0"
             )
-        if level.dtype != pyramid.levels[0].dtype:
+        # beside a source of foreign byte order the levels have that of the machine
+        if level.dtype.newbyteorder("=") != pyramid.levels[0].dtype.newbyteorder("="):
             raise ArgumentError(
                 f"the level {level.path!r} of {pyramid.group} has dtype {level.dtype}, but level 0 has "
                 f"{pyramid.levels[0].dtype}: only pyramids of build_pyramid can be computed again"

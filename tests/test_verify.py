@@ -295,3 +295,15 @@ def test_a_part_of_a_torn_shard_is_reported_and_not_repaired(tmp_path: Path) -> 
     assert shard.read_bytes() == torn
     assert cp.verify_pyramid(target, repair=True).ok
     np.testing.assert_array_equal(writable[...], expected)
+
+
+def test_levels_beside_a_source_of_foreign_byte_order(tmp_path: Path) -> None:
+    group = zarr.create_group(tmp_path / "t.zarr", zarr_format=2)
+    voxels = np.random.default_rng(0).integers(0, 60000, (40, 50)).astype(">u2")
+    group.create_array("0", data=voxels, chunks=(16, 16))
+    pyramid = cp.build_pyramid(tmp_path / "t.zarr" / "0", levels=2)
+    assert cp.verify_pyramid(tmp_path / "t.zarr").ok
+    zarr.open_array(tmp_path / "t.zarr" / "0")[:8, :8] = 7
+    cp.update_pyramid(tmp_path / "t.zarr", np.s_[:8, :8])
+    assert pyramid.levels[2][0, 0] == 7
+    assert cp.verify_pyramid(tmp_path / "t.zarr").ok
