@@ -122,10 +122,12 @@ def parent_group(array: zarr.Array[Any]) -> zarr.Group:
 
 
 def group_around(array: zarr.Array[Any]) -> zarr.Group | None:
-    """Return the group that holds an array, open for reading, or None if there is none."""
+    """Return the group that holds an array, or None if there is none."""
     store, path = _place_around(array)
     try:
-        return store and zarr.open_group(store, path=path, mode="r", zarr_format=array.metadata.zarr_format)
+        # not every store can be had read-only
+        mode: Any = "r" if store is None or store.read_only else "r+"
+        return store and zarr.open_group(store, path=path, mode=mode, zarr_format=array.metadata.zarr_format)
     except FileNotFoundError:
         return None
 

@@ -275,9 +275,8 @@ with scheduler(name):
 """
 
 
-@pytest.mark.parametrize(
-    "name", ["threads", *[pytest.param(n, marks=pytest.mark.slow) for n in ("pool", "distributed")]]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["threads", "pool", "distributed"])
 def test_nothing_is_written_after_an_interrupt(name: str, source: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", INTERRUPTED, str(source), str(tmp_path / "target.zarr"), name],

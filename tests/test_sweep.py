@@ -46,7 +46,7 @@ IN_PROCESSES = range(7, len(SEEDS), 40)
 ON_A_CLUSTER = range(23, len(SEEDS), 40)
 
 # so many of them run every time, all of them with -m ""
-QUICK_SEEDS = 100
+QUICK_SEEDS = 60
 
 
 def most_slow(seeds: Sequence[int]) -> list[Any]:
