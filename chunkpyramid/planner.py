@@ -285,7 +285,8 @@ def _task_memory(
         piece=math.prod(held) * itemsize if read_chunks else 0,
         states=states,
         buffers=buffers,
-        codecs=max(decoded, encoded),
+        # the allocator keeps the memory of a piece beside that of the next one
+        codecs=max(decoded, encoded) + (math.prod(held) * itemsize if read_chunks else 0),
     )
 
 
