@@ -11,13 +11,14 @@ import xarray as xr
 
 from chunkpyramid.build import build_pyramid, plan_pyramid
 from chunkpyramid.coordinates import Coordinates
+from chunkpyramid.dataarray import coordinates_of_dataarray, regular_step
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
 from chunkpyramid.grid import Shape, ceil_div, ceil_shape
+from chunkpyramid.level_coordinates import dimension_coordinates
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.plan import PyramidPlan
-from chunkpyramid.pyramid import Pyramid, dimension_coordinates
-from chunkpyramid.source import coordinates_of_dataarray, regular_step
+from chunkpyramid.pyramid import Pyramid
 
 if TYPE_CHECKING:
     import dask.array as da

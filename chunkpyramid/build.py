@@ -15,9 +15,10 @@ from chunkpyramid._version import __version__
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
+from chunkpyramid.level_coordinates import write_coordinates
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.prepare import Prepared, prepare
-from chunkpyramid.pyramid import Pyramid, dimension_coordinates
+from chunkpyramid.pyramid import Pyramid
 from chunkpyramid.stages import Progress, Work, check_progress
 from chunkpyramid.store import (
     consolidate,
@@ -335,26 +336,9 @@ def _commit(prepared: Prepared, group: zarr.Group) -> Pyramid:
     """Write coordinates and metadata, last of all, and remove the scratch group."""
     multiscale = prepared.multiscale
     if prepared.layout == "datatree":
-        _write_coordinates(prepared, group)
+        write_coordinates(group, prepared.plan.levels, prepared.coordinates, prepared.source.dimension_coordinates)
     group.attrs.put(ome.with_multiscale(group.attrs.asdict(), multiscale, prepared.ome_version, __version__))
     Journal.remove(group)
     if prepared.layout == "datatree":
         consolidate(group)
     return Pyramid(group, multiscale, prepared.plan)
-
-
-def _write_coordinates(prepared: Prepared, group: zarr.Group) -> None:
-    """Write the coordinate variables of every level, those of a DataArray as they were where nothing is downsampled."""
-    import xarray as xr
-
-    kept = prepared.source.dimension_coordinates
-    for level, coordinates in zip(prepared.plan.levels, prepared.coordinates, strict=True):
-        variables = dimension_coordinates(coordinates, level.shape)
-        for axis, dim in enumerate(coordinates.names):
-            if level.cumulative[axis] == 1 and dim in kept:
-                # fixed-length strings have no specification in zarr format 3, those of variable length have one
-                variables[dim] = kept[dim].astype(object) if kept[dim].dtype.kind == "U" else kept[dim]
-        path = "/".join(filter(None, [group.path, level.path.rpartition("/")[0]]))
-        xr.Dataset(coords=variables).to_zarr(
-            group.store, group=path, mode="a", zarr_format=prepared.format.zarr_format, consolidated=False
-        )

@@ -15,15 +15,17 @@ from chunkpyramid.chunking import default_chunks, resolve_chunks, resolve_first_
 from chunkpyramid.chunks import chunk_access
 from chunkpyramid.codec import same_encoding
 from chunkpyramid.coordinates import Coordinates, with_arguments
+from chunkpyramid.dataarray import regular_step
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
 from chunkpyramid.grid import Shape
 from chunkpyramid.journal import Journal
 from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
+from chunkpyramid.opening import open_source
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels
 from chunkpyramid.planner import make_plan
-from chunkpyramid.source import Source, open_source, regular_step
+from chunkpyramid.source import Source
 from chunkpyramid.store import METADATA_FILES, array_name, create_level, default_compressors, empty_group, group_around
 
 if TYPE_CHECKING:

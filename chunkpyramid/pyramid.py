@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import zarr
 
 from chunkpyramid import ome
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
+from chunkpyramid.level_coordinates import dimension_coordinates
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.report import format_shape, format_table
 from chunkpyramid.store import level_array, open_node
@@ -112,14 +112,6 @@ class Pyramid:
         header = ("level", "path", "shape", "dtype", "chunks", "shards", "scale", "translation")
         title = f"Pyramid {self.name or ''} of {len(self.levels)} levels, method {self.method or 'unknown'}"
         return f"{title}: {self.group.store}\n{format_table(header, rows)}"
-
-
-def dimension_coordinates(coordinates: Coordinates, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the coordinate variables of a level: the centre of every voxel along each axis."""
-    return {
-        axis.name: (axis.name, t + s * np.arange(n), {"units": axis.unit} if axis.unit else {})
-        for axis, s, t, n in zip(coordinates.axes, coordinates.scale, coordinates.translation, shape, strict=True)
-    }
 
 
 def open_pyramid(target: Any) -> Pyramid:
