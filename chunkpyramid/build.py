@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,13 @@ from chunkpyramid.pyramid import Pyramid
 from chunkpyramid.stages import Progress, Work, check_progress
 from chunkpyramid.store import (
     consolidate,
+    consolidate_around,
     empty_group,
     entries,
     existing_group,
+    is_consolidated,
     is_local_path,
     level_array,
-    parent_group,
     path_id,
     plain_path,
     store_id,
@@ -59,6 +60,8 @@ def plan_pyramid(
     ome_version: str | None = None,
     name: str = "image",
     layout: str = "flat",
+    labels_of: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
     memory_limit: int | str | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -115,6 +118,8 @@ def build_pyramid(
     ome_version: str | None = None,
     name: str = "image",
     layout: str = "flat",
+    labels_of: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
     memory_limit: int | str | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -165,6 +170,11 @@ def build_pyramid(
         Name of the image, and of the variable in the layout "datatree".
     layout : {"flat", "datatree"}
         Arrays "0", "1", ..., or groups "s0", "s1", ... with coordinates, which `xarray.open_datatree` opens.
+    labels_of : path, URL, zarr store or zarr.Group, optional
+        An OME-Zarr image, instead of ``target``: the pyramid becomes its labels "labels/<name>", with as many levels,
+        factors and (unless others are given) coordinates as the image has. The default method is "mode" then.
+    storage_options : dict, optional
+        For URLs, as fsspec takes them.
     memory_limit : int or str, optional
         Bytes, or a string such as "2 GiB", for the whole process (each worker). A NumPy source is not counted.
         Default: half of what the process may use.
@@ -214,17 +224,19 @@ def build_pyramid(
             raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
     check_progress(progress)
     prepared = prepare(**options)
-    prepared, group, journal = _create(prepared, target, resume=bool(resume), overwrite=bool(overwrite))
+    prepared, group, journal = _create(prepared, storage_options, resume=bool(resume), overwrite=bool(overwrite))
     _work(prepared, group, journal).run(progress)
     return _commit(prepared, group)
 
 
-def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -> tuple[Prepared, zarr.Group, Journal]:
+def _create(
+    prepared: Prepared, storage_options: Mapping[str, Any] | None, *, resume: bool, overwrite: bool
+) -> tuple[Prepared, zarr.Group, Journal]:
     """Create the level arrays and the scratch group, or find those of an unfinished build to resume."""
-    if target is None and not prepared.source.is_zarr:
+    if prepared.target is None and not prepared.in_place:
         raise ArgumentError("target is needed: a source in memory has no group of its own that the levels could go to")
-    target = plain_path(target)
-    group = parent_group(prepared.source.array) if prepared.in_place else existing_group(target)
+    target = plain_path(prepared.target)
+    group = prepared.group if prepared.in_place else existing_group(target, storage_options)
     where = str(group) if prepared.in_place else repr(os.fspath(target) if isinstance(target, os.PathLike) else target)
     if not prepared.in_place:
         _refuse_overlap(prepared, target if group is None else group, overwrite=overwrite)
@@ -247,7 +259,9 @@ def _create(prepared: Prepared, target: Any, *, resume: bool, overwrite: bool) -
     if not prepared.in_place:
         there = group is not None
         anew = there and (overwrite or cut_off)
-        group = empty_group(group if there else target, prepared.format.zarr_format, overwrite=anew)
+        group = empty_group(
+            group if there else target, prepared.format.zarr_format, overwrite=anew, storage_options=storage_options
+        )
     if group is None:
         raise TargetExistsError(f"{where} could not be created")
     plan = prepared.plan
@@ -306,13 +320,9 @@ def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:
 
 def _forget_old_levels(prepared: Prepared, group: zarr.Group) -> None:
     """Delete the levels of an earlier pyramid beside the source; its metadata name only level 0 from then on."""
-    attributes = group.attrs.asdict()
-    source = prepared.plan.levels[0].path
-    old = ome.read_multiscale(attributes)
-    paths = {level.path for level in prepared.plan.levels[1:]}
-    if old is not None and old.paths[0] == source:
-        paths |= set(old.paths[1:])
-        group.attrs.put(ome.only_level_0(attributes))
+    paths = {level.path for level in prepared.plan.levels[1:]} | set(prepared.own_paths)
+    if prepared.own_paths:
+        group.attrs.put(ome.only_level_0(group.attrs.asdict(), prepared.plan.levels[0].path))
     Journal.remove(group)
     for path in sorted(paths):
         if path in group:
@@ -335,10 +345,14 @@ def _work(prepared: Prepared, group: zarr.Group, journal: Journal) -> Work:
 def _commit(prepared: Prepared, group: zarr.Group) -> Pyramid:
     """Write coordinates and metadata, last of all, and remove the scratch group."""
     multiscale = prepared.multiscale
+    consolidated = is_consolidated(group)
     if prepared.layout == "datatree":
         write_coordinates(group, prepared.plan.levels, prepared.coordinates, prepared.source.dimension_coordinates)
     group.attrs.put(ome.with_multiscale(group.attrs.asdict(), multiscale, prepared.ome_version, __version__))
     Journal.remove(group)
-    if prepared.layout == "datatree":
+    if prepared.image is not None:
+        prepared.image.list_labels(prepared.name)
+    if prepared.layout == "datatree" or consolidated:
         consolidate(group)
+    consolidate_around(group)
     return Pyramid(group, multiscale, prepared.plan)

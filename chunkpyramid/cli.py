@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -138,6 +139,7 @@ BUILD_OPTIONS = [
     click.option("--layout", default="flat", show_default=True, help="flat or datatree."),
     click.option("--name", default="image", show_default=True, help="Name of the image."),
     click.option("--in-place", is_flag=True, help="Build beside the source array; give no DST."),
+    click.option("--labels-of", help="Build the labels NAME of this OME-Zarr image; give no DST."),
 ]
 
 
@@ -153,11 +155,9 @@ def cli() -> None:
     """Turn volumes larger than memory into multiscale OME-Zarr pyramids."""
 
 
-def _target(dst: str | None, in_place: bool) -> str | None:
-    if in_place and dst is not None:
-        raise click.UsageError("--in-place builds beside the source array: give no DST")
-    if not in_place and dst is None:
-        raise click.UsageError("give DST, the path or URL of the output group, or --in-place")
+def _target(dst: str | None, in_place: bool, labels_of: str | None) -> str | None:
+    if (dst is not None) + in_place + (labels_of is not None) != 1:
+        raise click.UsageError("give one of DST, the path or URL of the output group, --in-place and --labels-of")
     return dst
 
 
@@ -167,13 +167,22 @@ def _target(dst: str | None, in_place: bool) -> str | None:
 @build_options
 @click.option("--overwrite", is_flag=True, help="Replace what is at DST.")
 @click.option("--no-resume", is_flag=True, help="Refuse to continue an unfinished build.")
-def build(src: str, dst: str | None, in_place: bool, overwrite: bool, no_resume: bool, **options: Any) -> None:
+def build(
+    src: str,
+    dst: str | None,
+    in_place: bool,
+    labels_of: str | None,
+    overwrite: bool,
+    no_resume: bool,
+    **options: Any,
+) -> None:
     """Build the pyramid of the array or OME-Zarr image SRC in the new group DST."""
     from chunkpyramid.build import build_pyramid
     from chunkpyramid.memory import peak_memory
     from chunkpyramid.report import format_bytes
 
-    target = _target(dst, in_place)
+    target = _target(dst, in_place, labels_of)
+    options["labels_of"] = labels_of
     start = time.perf_counter()
     with _progress_bar() as progress:
         pyramid = build_pyramid(src, target, overwrite=overwrite, resume=not no_resume, progress=progress, **options)
@@ -193,13 +202,14 @@ def build(src: str, dst: str | None, in_place: bool, overwrite: bool, no_resume:
 @click.argument("src")
 @click.argument("dst", required=False)
 @build_options
-def plan(src: str, dst: str | None, in_place: bool, **options: Any) -> None:
+def plan(src: str, dst: str | None, in_place: bool, labels_of: str | None, **options: Any) -> None:
     """Print what `build` would do with the same arguments: levels, stages, tasks, bytes and memory."""
     from chunkpyramid.build import plan_pyramid
 
     # a plan needs no target, but one that is not the source's own group
-    target = _target(dst or ("new.zarr" if not in_place else None), in_place)
-    click.echo(str(plan_pyramid(src, target, **options)))
+    needs_target = dst is None and labels_of is None and not in_place
+    target = _target("new.zarr" if needs_target else dst, in_place, labels_of)
+    click.echo(str(plan_pyramid(src, target, labels_of=labels_of, **options)))
 
 
 @cli.command()
@@ -269,8 +279,14 @@ def main() -> None:
     """Run the command line: an error of ours is one line, and exit code 1."""
     from chunkpyramid.errors import ChunkPyramidError
 
-    try:
-        cli(standalone_mode=True)
-    except ChunkPyramidError as error:
-        click.echo(f"chunkpyramid: {' '.join(str(error).split())}", err=True)
-        sys.exit(1)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            cli(standalone_mode=True)
+        except ChunkPyramidError as error:
+            click.echo(f"chunkpyramid: {' '.join(str(error).split())}", err=True)
+            sys.exit(1)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"chunkpyramid: warning: {' '.join(str(message).split())}", err=True)

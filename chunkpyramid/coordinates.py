@@ -9,31 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chunkpyramid.errors import ArgumentError
+from chunkpyramid.grid import Shape
+from chunkpyramid.physical_units import canonical_unit
 
-__all__ = ["Axis", "Coordinates", "axis_type", "canonical_unit", "named_axes", "with_arguments"]
+__all__ = ["Axis", "Coordinates", "axes_in_order", "axis_type", "check_axes", "named_axes", "with_arguments"]
 
 DEFAULT_AXES = "tczyx"
+# in the order that OME-Zarr wants
+AXIS_TYPES = ("time", "channel", "space")
 TIME_NAMES = {"t", "time"}
 CHANNEL_NAMES = {"c", "channel", "channels", "band"}
-
-# OME-Zarr spells units out; these are the short forms met in xarray attributes and on command lines.
-SHORT_UNITS = {
-    "m": "meter",
-    "cm": "centimeter",
-    "mm": "millimeter",
-    "um": "micrometer",
-    "\u00b5m": "micrometer",
-    "\u03bcm": "micrometer",
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "nm": "nanometer",
-    "angstrom": "angstrom",
-    "km": "kilometer",
-    "s": "second",
-    "ms": "millisecond",
-    "min": "minute",
-    "h": "hour",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +67,8 @@ def axis_type(name: str) -> str:
     return "channel" if name.lower() in CHANNEL_NAMES else "space"
 
 
-def canonical_unit(unit: str) -> str:
-    """Return the unit as OME-Zarr spells it; units that are not known stay as they are."""
-    return SHORT_UNITS.get(unit, unit)
-
-
 def named_axes(axes: str | Sequence[str] | None, ndim: int) -> tuple[Axis, ...]:
-    """Return the axes of these names, or the last ``ndim`` of "tczyx".
+    """Return the axes of these names, in any order, or the last ``ndim`` of "tczyx".
 
     Raises
     ------
@@ -107,14 +87,18 @@ def named_axes(axes: str | Sequence[str] | None, ndim: int) -> tuple[Axis, ...]:
     if len(set(names)) != len(names):
         raise ArgumentError(f"axes={axes!r} names an axis twice")
     result = tuple(Axis(name, axis_type(name)) for name in names)
-    check_axes(result)
+    check_axes([result[axis] for axis in axes_in_order(result)])
     return result
+
+
+def axes_in_order(axes: Sequence[Axis]) -> Shape:
+    """Return the indices of the axes in the order of OME-Zarr: time, channel, space."""
+    return tuple(sorted(range(len(axes)), key=lambda axis: AXIS_TYPES.index(axes[axis].type)))
 
 
 def check_axes(axes: Sequence[Axis]) -> None:
     """Raise `ArgumentError` unless OME-Zarr allows these axes: time, then channel, then 2 or 3 of space."""
-    order = {"time": 0, "channel": 1, "space": 2}
-    ranks = [order[axis.type] for axis in axes]
+    ranks = [AXIS_TYPES.index(axis.type) for axis in axes]
     if ranks != sorted(ranks) or ranks.count(0) > 1 or ranks.count(1) > 1 or not 2 <= ranks.count(2) <= 3:
         described = ", ".join(f"{axis.name} ({axis.type})" for axis in axes)
         raise ArgumentError(

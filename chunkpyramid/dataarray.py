@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.coordinates import Axis, Coordinates, axis_type, canonical_unit, check_axes
+from chunkpyramid.coordinates import Axis, Coordinates, axis_type, check_axes
+from chunkpyramid.physical_units import canonical_unit
 from chunkpyramid.source import Source
 
 __all__ = ["coordinates_of_dataarray", "regular_step", "source_of_dataarray"]

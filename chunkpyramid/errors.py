@@ -7,6 +7,7 @@ __all__ = [
     "BuildError",
     "ChunkError",
     "ChunkPyramidError",
+    "MetadataWarning",
     "PlanError",
     "SourceNotFoundError",
     "TargetExistsError",
@@ -39,3 +40,7 @@ class BuildError(ChunkPyramidError, RuntimeError):
 
 class ChunkError(BuildError):
     """A chunk is there, but it cannot be read."""
+
+
+class MetadataWarning(UserWarning):
+    """The pyramid is right, but its metadata do not tell all that the source tells, or viewers do not understand it."""

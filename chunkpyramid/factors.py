@@ -7,6 +7,8 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.grid import Shape, ceil_shape
 
@@ -18,10 +20,11 @@ FactorLike = int | str | Sequence[int] | Mapping[str, int] | Sequence[Sequence[i
 MOST_LEVELS = 64
 
 
-def whole_number(value: Any, argument: str, *, least: int) -> int:
+def whole_number(value: Any, argument: str, *, least: int, integral_floats: bool = False) -> int:
     """Return ``value`` as an int, or raise `ArgumentError` if it is no whole number >= ``least``."""
+    is_integral = isinstance(value, float | np.floating) and float(value).is_integer()
     try:
-        number = operator.index(value)
+        number = operator.index(int(value) if is_integral and integral_floats else value)
     except TypeError:
         number = least - 1
     if number < least or isinstance(value, bool):
@@ -79,6 +82,11 @@ def resolve_factors(
         if levels is not None and levels != len(per_level):
             raise ArgumentError(f"levels={levels} does not match the {len(per_level)} factors given in factor")
         return per_level
+    if isinstance(factor, list) and all(isinstance(f, int | np.integer) for f in factor) and len({*factor}) > 1:
+        raise ArgumentError(
+            f"factor is a list of unequal numbers, {factor!r}, which other programs take for one factor per level: "
+            f"write factor={tuple(factor)!r} for one per axis, or a list of tuples for one per level"
+        )
     same = one_factor(factor, axes, spatial)  # type: ignore[arg-type]
     factors: list[Shape] = []
     while _wants_more(len(factors), levels, shape, same, chunks):
@@ -93,7 +101,10 @@ def one_factor(factor: int | Sequence[int] | Mapping[str, int], axes: Sequence[s
         unknown = sorted(set(factor) - set(axes), key=str)
         if unknown:
             raise ArgumentError(f"factor names the axes {unknown}, but the axes are {list(axes)}")
-        return tuple(whole_number(factor.get(axis, 1), f"factor of axis {axis!r}", least=1) for axis in axes)
+        return tuple(
+            whole_number(factor.get(axis, 1), f"factor of axis {axis!r}", least=1, integral_floats=True)
+            for axis in axes
+        )
     if isinstance(factor, Iterable):
         entries = list(factor)
         if len(entries) == sum(spatial) < len(axes):
@@ -104,8 +115,8 @@ def one_factor(factor: int | Sequence[int] | Mapping[str, int], axes: Sequence[s
                 f"factor {factor!r} has {len(entries)} entries, but there are {len(axes)} axes {list(axes)}: "
                 "give one entry per axis"
             )
-        return tuple(whole_number(f, "each entry of factor", least=1) for f in entries)
-    number = whole_number(factor, "factor", least=1)
+        return tuple(whole_number(f, "each entry of factor", least=1, integral_floats=True) for f in entries)
+    number = whole_number(factor, "factor", least=1, integral_floats=True)
     return tuple(number if is_space else 1 for is_space in spatial)
 
 

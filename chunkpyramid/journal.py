@@ -168,6 +168,11 @@ class Journal:
         return "fingerprint" in self.scratch.attrs
 
     @property
+    def levels(self) -> list[str]:
+        """The paths of the levels that the unfinished build makes."""
+        return [str(path) for path, *_ in self._fingerprint.get("levels", [])]
+
+    @property
     def _fingerprint(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self.scratch.attrs.get("fingerprint", {}))
 

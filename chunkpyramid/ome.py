@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chunkpyramid.coordinates import Axis, Coordinates, axis_type
+from chunkpyramid.coordinates import DEFAULT_AXES, Axis, Coordinates, axis_type
 from chunkpyramid.errors import ArgumentError
+from chunkpyramid.grid import Shape
 
 __all__ = [
     "Multiscale",
+    "check_version",
     "is_labels",
     "json_number",
     "only_level_0",
+    "other_paths",
     "read_multiscale",
     "resolve_version",
     "with_multiscale",
 ]
 
 VERSION_OF_FORMAT = {2: "0.4", 3: "0.5"}
+
+OLD_VERSIONS = ("0.1", "0.2", "0.3")
+# Some libraries leave the version of 0.5 out.
+VERSIONS = (*OLD_VERSIONS, "0.4", "0.5", "")
+
+ShapeOf = Callable[[str], Shape | None]
 
 # Beside the pyramid an image group may carry these; a new pyramid of the same image keeps them.
 KEPT_KEYS = ("omero", "image-label")
@@ -63,49 +72,141 @@ def is_labels(attributes: Mapping[str, Any]) -> bool:
     return "image-label" in attributes.get("ome", attributes)
 
 
-def read_multiscale(attributes: Mapping[str, Any]) -> Multiscale | None:
-    """Return the first multiscale of a group's attributes, or None if there is none.
+def read_multiscale(
+    attributes: Mapping[str, Any], shape_of: ShapeOf | None = None, *, dataset: str | None = None
+) -> Multiscale | None:
+    """Return a multiscale of a group's attributes: that with this dataset, or the first; None if there is none.
+
+    ``shape_of`` gives the shape of the array at a path, None if there is no array: the metadata of OME-Zarr 0.1 to 0.3
+    do not tell how many axes there are, nor what the scales of levels are.
 
     Raises
     ------
     ArgumentError
-        If there is one, but it is malformed.
+        If there is one, but it is malformed or of a version that is not known.
     """
     from pydantic import ValidationError
     from yaozarrs import v04, v05
 
-    ome = attributes.get("ome", attributes)
-    if not isinstance(ome, Mapping) or not isinstance(ome.get("multiscales"), list) or not ome["multiscales"]:
+    described = _described(attributes, dataset)
+    if described is None:
         return None
+    ome = attributes.get("ome", attributes)
+    version = check_version(attributes, described)
+    if version in OLD_VERSIONS:
+        described = _modernised(described, version, shape_of)
     image_type: Any = v05.Image if "ome" in attributes else v04.Image
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = image_type.model_validate(_bare(ome, ome["multiscales"][0]))
+            image = image_type.model_validate(_bare(ome, described))
     except ValidationError as error:
         raise ArgumentError(f"the group's OME-Zarr metadata is malformed: {error}") from error
     multiscale = image.multiscales[0]
     axes = tuple(Axis(a.name, a.type or axis_type(a.name), a.unit) for a in multiscale.axes)
     shared = multiscale.coordinateTransformations
     coordinates = []
-    for dataset in multiscale.datasets:
-        scale, translation = _scale_and_translation(dataset.coordinateTransformations, len(axes))
+    for level in multiscale.datasets:
+        scale, translation = _scale_and_translation(level.coordinateTransformations, len(axes))
         if shared:
             # transformations of the whole multiscale apply after those of the dataset
             outer_scale, outer_translation = _scale_and_translation(shared, len(axes))
             translation = [t * s + o for t, s, o in zip(translation, outer_scale, outer_translation, strict=True)]
             scale = [a * b for a, b in zip(scale, outer_scale, strict=True)]
-        coordinates.append(Coordinates(axes, tuple(scale), tuple(translation), known=True))
+        coordinates.append(Coordinates(axes, tuple(scale), tuple(translation), known=version not in OLD_VERSIONS))
     metadata = multiscale.metadata
     parameters = metadata.get("kwargs") if isinstance(metadata, Mapping) else None
     return Multiscale(
-        paths=tuple(dataset.path for dataset in multiscale.datasets),
+        paths=tuple(level.path for level in multiscale.datasets),
         coordinates=tuple(coordinates),
         name=multiscale.name,
         method=multiscale.type,
         parameters=parameters if isinstance(parameters, Mapping) else {},
         kept={key: ome[key] for key in KEPT_KEYS if key in ome},
     )
+
+
+def check_version(attributes: Mapping[str, Any], described: Any = None) -> str:
+    """Return the version of a group's metadata; of format 2, the version of this multiscale, or the first one.
+
+    Raises
+    ------
+    ArgumentError
+        If that is not known.
+    """
+    ome = attributes.get("ome")
+    if isinstance(ome, Mapping):
+        version = str(ome.get("version", ""))
+    else:
+        version = _version(_described(attributes, None) if described is None else described)
+    if version not in VERSIONS:
+        raise ArgumentError(
+            f"the group's OME-Zarr metadata have version {version!r}, and those known are {', '.join(VERSIONS[:-1])}: "
+            "give the path of an array in it, another target than the group, and what the metadata would tell as axes=, "
+            "voxel_size= and translation="
+        )
+    return version
+
+
+def other_paths(attributes: Mapping[str, Any], first: str) -> set[str]:
+    """Return the paths of all datasets of those multiscales that do not begin with this one."""
+    others = [m for m in _multiscales(attributes) if _paths(m)[:1] != [first]]
+    return {path for multiscale in others for path in _paths(multiscale)}
+
+
+def _multiscales(attributes: Mapping[str, Any]) -> list[Any]:
+    ome = attributes.get("ome", attributes)
+    found = ome.get("multiscales") if isinstance(ome, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
+def _described(attributes: Mapping[str, Any], dataset: str | None) -> Any:
+    """Return the metadata of the multiscale that has a dataset, or of the first one; None if there is none."""
+    for described in _multiscales(attributes):
+        if dataset is None or dataset in _paths(described):
+            return described
+    return None
+
+
+def _paths(described: Any) -> list[str]:
+    datasets = described.get("datasets") if isinstance(described, Mapping) else None
+    entries = datasets if isinstance(datasets, list) else []
+    return [str(entry.get("path")) for entry in entries if isinstance(entry, Mapping)]
+
+
+def _version(described: Any) -> str:
+    """Return the version of a multiscale of zarr format 2, which not all that wrote it tell."""
+    if not isinstance(described, Mapping):
+        return "0.4"
+    axes = described.get("axes")
+    is_named = isinstance(axes, list) and all(isinstance(axis, str) for axis in axes)
+    told = "0.3" if is_named else "0.4" if "axes" in described else "0.2"
+    version = described.get("version")
+    return str(version) if version in OLD_VERSIONS or version not in (None, "0.4") else told
+
+
+def _modernised(described: Mapping[str, Any], version: str, shape_of: ShapeOf | None) -> dict[str, Any]:
+    """Return the metadata of a multiscale of OME-Zarr 0.1 to 0.3 as 0.4 has them.
+
+    Before 0.3 the axes were always t, c, z, y and x, or the last of these; the scales followed from the shapes.
+    """
+    paths = _paths(described)
+    shapes = [shape_of(path) if shape_of is not None else None for path in paths]
+    first = shapes[0] if shapes else None
+    names = described.get("axes") if version == "0.3" else None
+    if names is None:
+        if first is None:
+            raise ArgumentError(f"the OME-Zarr {version} metadata of a group name no array of it: give the path of one")
+        names = DEFAULT_AXES[-len(first) :]
+    datasets = []
+    for path, shape in zip(paths, shapes, strict=True):
+        scale = [1.0] * len(names)
+        if first is not None and shape is not None and len(shape) == len(first) == len(names):
+            scale = [float(max(1, round(n / m))) if m else 1.0 for n, m in zip(first, shape, strict=True)]
+        datasets.append({"path": path, "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+    others = {key: value for key, value in described.items() if key not in ("version", "coordinateTransformations")}
+    axes = [{"name": name, "type": axis_type(name)} if isinstance(name, str) else name for name in names]
+    return {**others, "version": "0.4", "axes": axes, "datasets": datasets}
 
 
 def _scale_and_translation(transformations: Sequence[Any], ndim: int) -> tuple[list[float], list[float]]:
@@ -153,8 +254,12 @@ def with_multiscale(
     if version == "0.4":
         description["version"] = version
     old = attributes.get("ome", {}) if version == "0.5" else attributes
-    others = [m for m in old.get("multiscales", []) if _first_path(m) != multiscale.paths[0]]
-    content: dict[str, Any] = {**old, "multiscales": [description, *others], **multiscale.kept}
+    multiscales = list(_multiscales(attributes))
+    at = next((i for i, m in enumerate(multiscales) if _paths(m)[:1] == [multiscale.paths[0]]), len(multiscales))
+    if at < len(multiscales):
+        description = _merged(multiscales[at], description)
+    multiscales[at : at + 1] = [description]
+    content: dict[str, Any] = {**old, **multiscale.kept, "multiscales": multiscales}
     if version == "0.5":
         content["version"] = version
     with warnings.catch_warnings():
@@ -164,23 +269,29 @@ def with_multiscale(
     return {**attributes, "ome": content} if version == "0.5" else content
 
 
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the new metadata of a multiscale with what the old ones tell beside them, also of axes and levels."""
+    # transformations of the whole multiscale are in those of the levels now
+    merged = {key: value for key, value in old.items() if key != "coordinateTransformations"} | dict(new)
+    for key, name in (("axes", "name"), ("datasets", "path")):
+        known = {entry.get(name): entry for entry in old.get(key) or () if isinstance(entry, Mapping)}
+        merged[key] = [{**known.get(entry[name], {}), **entry} for entry in new[key]]
+    return merged
+
+
 def _bare(ome: Mapping[str, Any], multiscale: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata of one multiscale alone: what others wrote beside it is theirs to get right."""
     return {"multiscales": [multiscale]} | ({"version": ome["version"]} if "version" in ome else {})
 
 
-def only_level_0(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a group's attributes with all levels but level 0 taken out of the first multiscale."""
+def only_level_0(attributes: Mapping[str, Any], first: str) -> dict[str, Any]:
+    """Return a group's attributes with all levels but level 0 taken out of the multiscale that begins with this one."""
     old = attributes.get("ome", attributes)
-    first, *others = old["multiscales"]
-    content = {**old, "multiscales": [{**first, "datasets": first["datasets"][:1]}, *others]}
+    multiscales = [
+        {**m, "datasets": m["datasets"][:1]} if _paths(m)[:1] == [first] else m for m in _multiscales(attributes)
+    ]
+    content = {**old, "multiscales": multiscales}
     return {**attributes, "ome": content} if "ome" in attributes else content
-
-
-def _first_path(multiscale: Mapping[str, Any]) -> str | None:
-    datasets = multiscale.get("datasets") or [{}]
-    path: str | None = datasets[0].get("path")
-    return path
 
 
 def json_number(value: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,35 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid import ome
-from chunkpyramid.coordinates import Axis, Coordinates, axis_type, check_axes, named_axes
+from chunkpyramid.coordinates import (
+    DEFAULT_AXES,
+    Axis,
+    Coordinates,
+    axes_in_order,
+    axis_type,
+    check_axes,
+    named_axes,
+)
 from chunkpyramid.dataarray import source_of_dataarray
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError
-from chunkpyramid.source import Source
-from chunkpyramid.store import entries, is_local_path, open_node
+from chunkpyramid.grid import Shape
+from chunkpyramid.source import Image, Source
+from chunkpyramid.store import entries, groups_around, is_local_path, open_node, shape_in, store_id
+from chunkpyramid.warn import warn
 
 __all__ = ["open_source"]
 
+# Datasets of a multiscale are at most so many folders below its group.
+DEEPEST_DATASET = 3
 
-def open_source(source: Any, axes: str | Sequence[str] | None, *, writable: bool = False) -> Source:
+
+def open_source(
+    source: Any,
+    axes: str | Sequence[str] | None,
+    *,
+    writable: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Source:
     """Open a source of any kind.
 
     Parameters
@@ -29,9 +49,11 @@ def open_source(source: Any, axes: str | Sequence[str] | None, *, writable: bool
     source : zarr.Array, dask array, xarray.DataArray, numpy array, path, URL or store
         The source, or where a zarr array or an OME-Zarr image is.
     axes : str or sequence of str, optional
-        Names of the axes; default from the source, else the last of "tczyx".
+        Names of the axes, in any order; default from the source, else the last of "tczyx".
     writable : bool
         Open paths for writing too, because the levels go beside the source.
+    storage_options : dict, optional
+        For URLs, as fsspec takes them.
 
     Raises
     ------
@@ -49,15 +71,9 @@ def open_source(source: Any, axes: str | Sequence[str] | None, *, writable: bool
         opened = Source(source, Coordinates((), (), ()))
     elif isinstance(source, np.ndarray):
         opened = _from_numpy(source)
-    elif isinstance(source, zarr.Array):
-        opened = _from_zarr(source)
-    elif isinstance(source, zarr.Group):
-        opened = _from_group(source)
-    elif is_local_path(source) or isinstance(source, str) or hasattr(source, "supports_writes") or type(source) is dict:
-        node = open_node(source, "r+" if writable else "r")
+    elif isinstance(source, zarr.Array | zarr.Group) or _is_location(source):
+        node = open_node(source, "r+" if writable else "r", storage_options)
         opened = _from_group(node) if isinstance(node, zarr.Group) else _from_zarr(node)
-        if isinstance(node, zarr.Array) and is_local_path(source):
-            opened = _with_parent_metadata(opened, os.fspath(source))
     else:
         raise ArgumentError(
             "source must be a zarr.Array, dask array, xarray.DataArray, numpy array, or the path, URL or store of a "
@@ -68,10 +84,63 @@ def open_source(source: Any, axes: str | Sequence[str] | None, *, writable: bool
         return opened
     known = {axis.name: axis for axis in opened.coordinates.axes}
     named = tuple(known.get(axis.name, axis) for axis in named_axes(axes, len(opened.shape)))
-    if opened.coordinates.axes:
-        return replace(opened, coordinates=replace(opened.coordinates, axes=named))
-    ones, zeros = (1.0,) * len(named), (0.0,) * len(named)
-    return replace(opened, coordinates=Coordinates(named, ones, zeros))
+    if not opened.coordinates.axes:
+        opened = replace(opened, hints=_hints(opened.shape, axes))
+        ones, zeros = (1.0,) * len(named), (0.0,) * len(named)
+        opened = replace(opened, coordinates=Coordinates(named, ones, zeros))
+    return _in_order(replace(opened, coordinates=replace(opened.coordinates, axes=named)), writable=writable)
+
+
+def _is_location(source: Any) -> bool:
+    return (
+        is_local_path(source) or isinstance(source, str) or hasattr(source, "supports_writes") or type(source) is dict
+    )
+
+
+def _hints(shape: Shape, axes: Any) -> tuple[str, ...]:
+    if axes is None and len(shape) > 2 and shape[-1] in (3, 4) and min(shape[-3:-1]) > 4:
+        usual, colours = DEFAULT_AXES[-len(shape) :], f"{'tzyx'[-len(shape) + 1 :]}c"
+        return (
+            f"the axes were taken for {usual!r}; if the last one, of {shape[-1]} voxels, is one of channels, give "
+            f"axes={colours!r}",
+        )
+    return ()
+
+
+def _in_order(opened: Source, *, writable: bool) -> Source:
+    """Return a source with its axes in the order that OME-Zarr wants: time, channel, space."""
+    order = axes_in_order(opened.coordinates.axes)
+    if order == tuple(range(len(order))):
+        return opened
+    if writable:
+        names = [opened.coordinates.names[axis] for axis in order]
+        raise ArgumentError(
+            f"in place, the axes have to be in the order of OME-Zarr, {names}, but they are "
+            f"{list(opened.coordinates.names)}: give target="
+        )
+    coordinates = opened.coordinates
+    return replace(
+        opened,
+        array=_lazy(opened.array).transpose(order),
+        in_memory=None if opened.in_memory is None else opened.in_memory.transpose(order),
+        coordinates=replace(
+            coordinates,
+            axes=tuple(coordinates.axes[axis] for axis in order),
+            scale=tuple(coordinates.scale[axis] for axis in order),
+            translation=tuple(coordinates.translation[axis] for axis in order),
+        ),
+        order=order,
+    )
+
+
+def _lazy(array: Any) -> Any:
+    """Return an array as a dask array of the same name each time, by which a build that is resumed knows it."""
+    import dask.array as da
+
+    if not isinstance(array, zarr.Array):
+        return array
+    chunks = array.shards or array.chunks
+    return da.from_zarr(array, chunks=chunks, name=f"zarr-{zlib.crc32(store_id(array).encode()):08x}-{chunks}")
 
 
 def _check(source: Source) -> None:
@@ -96,54 +165,48 @@ def _from_numpy(array: npt.NDArray[Any]) -> Source:
 
 
 def _from_zarr(array: zarr.Array[Any]) -> Source:
-    coordinates = Coordinates((), (), ())
+    opened = Source(array, Coordinates((), (), ()))
+    image = _image_of(array)
+    if image is not None:
+        return _in_image(opened, image)
     names: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
         axes = tuple(Axis(name, axis_type(name)) for name in names)
         try:
             check_axes(axes)
         except ArgumentError:
-            axes = ()
-        if axes:
-            coordinates = Coordinates(axes, (1.0,) * len(axes), (0.0,) * len(axes))
-    opened = Source(array, coordinates)
-    if array.path:
-        path, _, name = array.path.rpartition("/")
-        return _with_group_metadata(opened, array.store, path, name)
+            return opened
+        return replace(opened, coordinates=Coordinates(axes, (1.0,) * len(axes), (0.0,) * len(axes)))
     return opened
 
 
-def _with_parent_metadata(opened: Source, path: str) -> Source:
-    """Add what an OME-Zarr image around the array at this path tells of it."""
-    if opened.array.path:
-        return opened
-    head, name = os.path.split(os.path.realpath(path))
-    return _with_group_metadata(opened, head, "", name)
+def _image_of(array: zarr.Array[Any]) -> Image | None:
+    """Return the OME-Zarr image that an array is a level of, however the array was named."""
+    for group, path in islice(groups_around(array), DEEPEST_DATASET):
+        try:
+            multiscale = ome.read_multiscale(group.attrs.asdict(), shape_in(group), dataset=path)
+        except ArgumentError as error:
+            # the array itself is there and can be built
+            warn(f"what {group} tells of the array {path!r} is left out, its axes and voxel size too: {error}")
+            return None
+        if multiscale is not None:
+            return Image(group, multiscale, multiscale.paths.index(path))
+    return None
 
 
-def _with_group_metadata(opened: Source, store: Any, path: str, name: str) -> Source:
-    try:
-        group = zarr.open_group(store, path=path, mode="r", zarr_format=opened.array.metadata.zarr_format)
-    except (FileNotFoundError, ValueError):
-        return opened
-    multiscale = ome.read_multiscale(group.attrs.asdict())
-    if multiscale is None or multiscale.paths[0] != name:
-        return opened
-    return _with_multiscale(opened, group, multiscale)
-
-
-def _with_multiscale(opened: Source, group: zarr.Group, multiscale: ome.Multiscale) -> Source:
+def _in_image(opened: Source, image: Image) -> Source:
     return replace(
         opened,
-        coordinates=multiscale.coordinates[0],
-        name=multiscale.name,
-        is_labels=ome.is_labels(group.attrs.asdict()),
-        kept=multiscale.kept,
+        coordinates=image.coordinates,
+        name=image.multiscale.name,
+        is_labels=ome.is_labels(image.group.attrs.asdict()),
+        kept=image.multiscale.kept,
+        image=image,
     )
 
 
 def _from_group(group: zarr.Group) -> Source:
-    multiscale = ome.read_multiscale(group.attrs.asdict())
+    multiscale = ome.read_multiscale(group.attrs.asdict(), shape_in(group))
     if multiscale is None:
         raise ArgumentError(
             f"the source {group} is a group without OME-Zarr multiscales: give the path of an array in it, which has "
@@ -155,4 +218,4 @@ def _from_group(group: zarr.Group) -> Source:
     array = group[path]
     if not isinstance(array, zarr.Array):
         raise ArgumentError(f"level 0 of the OME-Zarr image {group} is no array")
-    return _with_multiscale(Source(array, Coordinates((), (), ())), group, multiscale)
+    return _in_image(Source(array, Coordinates((), (), ())), Image(group, multiscale, 0))

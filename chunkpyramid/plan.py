@@ -151,6 +151,8 @@ class PyramidPlan:
         The limit, and the projected peak of one process, which is no larger.
     threads : int
         How many tasks may run at once in one process.
+    hints : tuple of str
+        Advice on arguments that were left to their defaults.
     """
 
     levels: tuple[Level, ...]
@@ -160,6 +162,7 @@ class PyramidPlan:
     memory_limit: int
     peak_bytes: int
     threads: int
+    hints: tuple[str, ...] = ()
 
     @property
     def itemsize(self) -> int:

@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import zarr
 from zarr.storage import MemoryStore
 
 from chunkpyramid import ome
+from chunkpyramid._version import __version__
+from chunkpyramid.arguments import reordered
 from chunkpyramid.chunking import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
 from chunkpyramid.chunks import chunk_access
 from chunkpyramid.codec import same_encoding
@@ -20,13 +23,27 @@ from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
 from chunkpyramid.grid import Shape
 from chunkpyramid.journal import Journal
+from chunkpyramid.labelled import LabelledImage, open_labelled
 from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.opening import open_source
+from chunkpyramid.physical_units import is_known_unit
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels
 from chunkpyramid.planner import make_plan
-from chunkpyramid.source import Source
-from chunkpyramid.store import METADATA_FILES, array_name, create_level, default_compressors, empty_group, group_around
+from chunkpyramid.source import Image, Source
+from chunkpyramid.store import (
+    METADATA_FILES,
+    array_name,
+    create_level,
+    default_compressors,
+    empty_group,
+    entries,
+    group_around,
+    parent_group,
+    shape_in,
+    writable_group,
+)
+from chunkpyramid.warn import warn
 
 if TYPE_CHECKING:
     from chunkpyramid.execute import Machine
@@ -73,10 +90,15 @@ class LevelFormat:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checked and planned build."""
+    """A checked and planned build.
+
+    ``group`` is the group of the source in a build in place, else None; ``image`` the image that labels are made for.
+    """
 
     source: Source
-    in_place: bool
+    target: Any
+    group: zarr.Group | None
+    image: LabelledImage | None
     reduction: Reduction
     coordinates: tuple[Coordinates, ...]
     request: Request
@@ -85,6 +107,18 @@ class Prepared:
     ome_version: str
     name: str
     layout: str
+
+    @property
+    def in_place(self) -> bool:
+        return self.group is not None
+
+    @property
+    def own_paths(self) -> tuple[str, ...]:
+        """The paths of levels that are there already, of the same multiscale as the source and of no other."""
+        image = self.source.image
+        if not self.in_place or image is None:
+            return ()
+        return own_levels(image)
 
     @property
     def multiscale(self) -> ome.Multiscale:
@@ -102,8 +136,28 @@ class Prepared:
             name=self.source.name or self.name if (self.name, self.layout) == ("image", "flat") else self.name,
             method=reduction.name,
             parameters=parameters,
-            kept=self.source.kept,
+            kept=self.kept,
         )
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What the metadata tell beside the multiscale."""
+        kept = dict(self.source.kept)
+        if self.is_labels:
+            source = {"source": {"image": "../../"}} if self.image is not None else {}
+            version = {"version": self.ome_version} if self.ome_version == "0.4" else {}
+            kept["image-label"] = {**version, **source, **kept.get("image-label", {})}
+        return kept
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether the levels hold labels; in place only if the group is of nothing else."""
+        if self.reduction.name not in ("mode", "exact_mode") or self.format.dtype.kind not in "iu":
+            return False
+        if self.group is None:
+            return True
+        beside = set(self.group.array_keys()) | ome.other_paths(self.group.attrs.asdict(), self.plan.levels[0].path)
+        return beside <= {*(level.path for level in self.plan.levels), *self.own_paths}
 
     @property
     def blocks(self) -> list[list[Any]]:
@@ -114,7 +168,7 @@ class Prepared:
         """Return this build with the blocks of one that was begun, maybe with other memory or on another machine."""
         stages = tuple((int(first), int(last), tuple(map(int, block))) for first, last, block in begun)
         request = replace(self.request, begun=stages)
-        return replace(self, request=request, plan=make_plan(request))
+        return replace(self, request=request, plan=replace(make_plan(request), hints=self.plan.hints))
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what must agree for a build to continue an unfinished one, in values that JSON can hold."""
@@ -153,6 +207,8 @@ def prepare(
     ome_version: Any,
     name: str,
     layout: str,
+    labels_of: Any,
+    storage_options: Mapping[str, Any] | None,
     memory_limit: int | str | None,
 ) -> Prepared:
     """Check all arguments of `build_pyramid` and plan the build."""
@@ -162,24 +218,42 @@ def prepare(
         raise ArgumentError(f"name must be a non-empty string without slashes, but {name!r} was given")
     if name in METADATA_FILES:
         raise ArgumentError(f"name must not be that of a file of zarr's, but {name!r} was given")
-    opened = open_source(source, axes, writable=target is None)
+    labelled = None
+    if labels_of is not None:
+        labelled = open_labelled(labels_of, target, storage_options)
+        target, zarr_format = labelled.target(name), labelled.zarr_format
+    opened = open_source(source, axes, writable=target is None, storage_options=storage_options)
     _refuse_unfinished(opened)
-    in_place = target is None and opened.is_zarr
-    if in_place:
+    group = None
+    if target is None and opened.is_zarr:
         if layout != "flat":
             raise ArgumentError(
                 f"layout={layout!r} needs a new group, because the source array stays where it is: give target="
             )
+        group = _group_of(opened)
         zarr_format = opened.array.metadata.zarr_format
+    in_place = group is not None
     zarr_format, version = ome.resolve_version(zarr_format, ome_version)
+    if opened.order is not None:
+        voxel_size, translation, unit, factor, chunks, shards = (
+            reordered(argument, opened.order) for argument in (voxel_size, translation, unit, factor, chunks, shards)
+        )
 
     base = with_arguments(opened.coordinates, voxel_size, translation, unit)
+    if labelled is not None:
+        base = labelled.placed(base)
+        factor, levels = labelled.factor(factor, base), labelled.levels(levels)
     _refuse_descending(base)
     if layout == "datatree":
         _refuse_clashes(base, name)
     dtype = opened.dtype.newbyteorder("=")
     if method == "auto":
-        method = "mode" if opened.is_labels else auto_method(dtype)
+        method = "mode" if opened.is_labels or labelled is not None else auto_method(dtype)
+    if dtype.kind == "b" and method in ("mode", "exact_mode") and not in_place:
+        # labels of OME-Zarr are integers; xarray takes these for bool
+        dtype = np.dtype(np.uint8)
+        if layout == "datatree":
+            opened = replace(opened, attributes={**opened.attributes, "dtype": "bool"})
     reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=rounding)
 
     automatic = default_chunks(opened.shape, base.spatial, dtype.itemsize)
@@ -215,13 +289,15 @@ def prepare(
     )
     if zarr_format != 3 and (isinstance(shards, str) or any(level_shards)):
         raise ArgumentError("shards need zarr_format=3, but zarr_format=2 was given: leave shards=None")
-    paths = level_paths(count, layout, name, array_name(opened.array) if in_place else "0")
+    paths = level_paths(count, layout, name, "0") if group is None else free_paths(count, opened, group)
     planned = make_levels(opened.shape, factors, level_chunks, level_shards, paths)
     coordinates = tuple(base.at(level.cumulative, centre_moves=reduction.name != "stride") for level in planned)
+    if labelled is not None:
+        labelled.check(coordinates)
 
     if isinstance(compressors, str) and compressors == "auto":
         compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))
-    fill_value = opened.fill_value if opened.fill_value is not None else np.zeros((), dtype=dtype)[()]
+    fill_value = dtype.type(0 if opened.fill_value is None else opened.fill_value)
     if zarr_format == 2 and layout == "datatree":
         # xarray takes the fill value of zarr format 2 for a mask and would turn integers into floats
         fill_value = None
@@ -246,13 +322,90 @@ def prepare(
         threads=machine.threads,
         slots=machine.slots,
     )
-    plan = make_plan(request)
-    return Prepared(opened, in_place, reduction, coordinates, request, plan, stored, version, name, layout)
+    plan = replace(make_plan(request), hints=opened.hints)
+    prepared = Prepared(
+        opened, target, group, labelled, reduction, coordinates, request, plan, stored, version, name, layout
+    )
+    if layout == "flat":
+        warn_of_viewers(prepared)
+    attributes = {} if group is None else group.attrs.asdict()
+    ome.with_multiscale(attributes, prepared.multiscale, version, __version__)
+    return prepared
+
+
+def _group_of(source: Source) -> zarr.Group:
+    """Return the group that the levels go to in a build in place."""
+    image = source.image
+    if image is None:
+        group = parent_group(source.array)
+        # what cannot be read is not written over
+        ome.read_multiscale(group.attrs.asdict(), shape_in(group), dataset=array_name(source.array))
+        ome.check_version(group.attrs.asdict())
+        return group
+    path = image.multiscale.paths[image.level]
+    if image.level > 0:
+        raise ArgumentError(
+            f"the source is level {image.level} of the image {image.group}, whose levels come from its level 0: give "
+            f"the group, or {image.multiscale.paths[0]!r} in it, or target="
+        )
+    if "/" in path:
+        raise ArgumentError(
+            f"the source is {path!r} of the image {image.group}, which is a pyramid of its own layout: give target="
+        )
+    return writable_group(image.group)
+
+
+def own_levels(image: Image) -> tuple[str, ...]:
+    """Return the paths of the levels below level 0 of an image that no other multiscale of its group has too."""
+    first, *rest = image.multiscale.paths
+    others = ome.other_paths(image.group.attrs.asdict(), first)
+    return tuple(path for path in rest if path not in others)
+
+
+def free_paths(count: int, source: Source, group: zarr.Group) -> list[str]:
+    """Return the paths of the levels beside a source, none of which belongs to anything else.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no such paths.
+    """
+    first = array_name(source.array)
+    own = set(own_levels(source.image)) if source.image is not None else set()
+    journal = Journal.find(group)
+    if journal is not None and journal.source in (None, source.identity()):
+        own |= set(journal.levels)
+    taken = set(entries(group)) - own
+    for paths in (level_paths(count, "flat", "", first), [first, *(f"{first}_{index}" for index in range(1, count))]):
+        if not taken & set(paths[1:]):
+            return paths
+    raise ArgumentError(
+        f"the group of the source, {group}, has {sorted(taken & set(paths[1:]))} already, which are no levels of this "
+        "source: give target="
+    )
+
+
+def warn_of_viewers(prepared: Prepared) -> None:
+    """Warn of what viewers of OME-Zarr will not show as it is."""
+    dtype, is_labels = prepared.format.dtype, prepared.is_labels
+    if (not is_labels and str(dtype) in ("int64", "float64")) or dtype.kind == "b":
+        warn(
+            f"most viewers show no images of {dtype}: convert the source, to float32 or uint8 for example, if the "
+            "pyramid is to be looked at"
+        )
+    for axis in prepared.coordinates[0].axes:
+        if axis.unit is not None and not is_known_unit(axis.unit, axis.type):
+            warn(
+                f"viewers know no unit {axis.unit!r} for the {axis.type} axis {axis.name!r}: give another unit=, such "
+                "as 'micrometer' or 'second'"
+            )
 
 
 def _refuse_unfinished(source: Source) -> None:
     """Refuse a level of a pyramid that is being built; but level 0 of one that is built beside it is its source."""
     group = group_around(source.array) if source.is_zarr else None
+    if source.image is not None:
+        group = source.image.group
     journal = None if group is None else Journal.find(group)
     if journal is not None and journal.source not in (None, source.identity()):
         raise ArgumentError(

@@ -14,7 +14,7 @@ from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import dimension_coordinates
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.report import format_shape, format_table
-from chunkpyramid.store import level_array, open_node
+from chunkpyramid.store import groups_around, level_array, open_node, shape_in
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -152,15 +152,19 @@ def open_pyramid(target: Any) -> Pyramid:
 
 
 def pyramid_at(target: Any, mode: str = "r+") -> Pyramid:
-    """Return the pyramid at a path, URL, store or group, be it finished or not."""
+    """Return the pyramid at a path, URL, store or group, be it finished or not.
+
+    That of a group is its first multiscale, and that of an array the one it is a level of.
+    """
     node = open_node(target.group if isinstance(target, Pyramid) else target, mode)
     if mode == "r+" and node.store.read_only:
         if not isinstance(target, Pyramid):
             raise ArgumentError(f"target {target!r} was opened read-only: open it with mode='r+', or give its path")
-        node = zarr.open(node.store.with_read_only(False), path=node.path, mode="r+")
-    if not isinstance(node, zarr.Group):
-        raise ArgumentError(f"target {target!r} is an array, not an OME-Zarr image: give the path of its group")
-    multiscale = ome.read_multiscale(node.attrs.asdict())
+        node = open_node(zarr.open_group(node.store.with_read_only(False), path=node.path, mode="r+"))
+    if isinstance(node, zarr.Array):
+        return _pyramid_around(node)
+    dataset = target.multiscale.paths[0] if isinstance(target, Pyramid) else None
+    multiscale = ome.read_multiscale(node.attrs.asdict(), shape_in(node), dataset=dataset)
     if multiscale is None:
         # they are written last
         journal = Journal.find(node)
@@ -168,3 +172,11 @@ def pyramid_at(target: Any, mode: str = "r+") -> Pyramid:
             journal.check_region(None, node)
         raise ArgumentError(f"the group {target!r} has no OME-Zarr multiscales metadata")
     return Pyramid(node, multiscale)
+
+
+def _pyramid_around(array: zarr.Array[Any]) -> Pyramid:
+    for group, path in groups_around(array):
+        multiscale = ome.read_multiscale(group.attrs.asdict(), shape_in(group), dataset=path)
+        if multiscale is not None:
+            return Pyramid(group, multiscale)
+    raise ArgumentError(f"the array {array} is no level of an OME-Zarr image: give the path of the image's group")

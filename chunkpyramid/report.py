@@ -44,7 +44,11 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def describe_plan(plan: PyramidPlan) -> str:
-    """Return the plan as text: levels, stages, and the sum that makes the promised memory."""
+    """Return the plan as text: levels, stages, and the sum that makes the promised memory; then the hints."""
+    return "\n".join([_describe_numbers(plan), *(f"hint: {hint}" for hint in plan.hints)])
+
+
+def _describe_numbers(plan: PyramidPlan) -> str:
     levels = format_table(
         ("level", "path", "shape", "cumulative factor", "chunks", "shards", "bytes"),
         [

@@ -15,9 +15,10 @@ import zarr
 
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.grid import Shape
+from chunkpyramid.ome import Multiscale
 from chunkpyramid.store import store_id
 
-__all__ = ["Source"]
+__all__ = ["Image", "Source"]
 
 
 class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc]
@@ -37,11 +38,26 @@ class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
+class Image:
+    """The OME-Zarr image that an array is a level of: its group, the multiscale, and which of its levels."""
+
+    group: zarr.Group
+    multiscale: Multiscale
+    level: int
+
+    @property
+    def coordinates(self) -> Coordinates:
+        return self.multiscale.coordinates[self.level]
+
+
+@dataclass(frozen=True)
 class Source:
     """A source: its array (zarr or dask) and what is known of it.
 
     ``in_memory`` is the NumPy array that a dask array was made of, if it was; ``dimension_coordinates`` holds the
     coordinate variables of a DataArray by axis; ``missing`` is the value that it declares to stand for missing voxels.
+    ``image`` is the OME-Zarr image that a zarr array belongs to, and ``order`` the axes of what was given in the order
+    of those of ``array``, if that is another. ``hints`` are advice to print with the plan.
     """
 
     array: Any
@@ -52,6 +68,9 @@ class Source:
     kept: Mapping[str, Any] = field(default_factory=dict)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     missing: Any = None
+    image: Image | None = None
+    order: Shape | None = None
+    hints: tuple[str, ...] = ()
     dimension_coordinates: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from zipfile import BadZipFile
 
 import numpy as np
 import zarr
 from zarr.abc.store import Store
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, ZipStore
 
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
 from chunkpyramid.grid import Shape
 
 __all__ = [
     "array_name",
+    "as_it_is",
     "check_deletes",
     "consolidate",
+    "consolidate_around",
     "create_level",
     "default_compressors",
     "empty_group",
     "entries",
     "existing_group",
     "group_around",
+    "groups_around",
+    "is_consolidated",
     "is_in_memory",
     "is_local_path",
     "level_array",
@@ -33,7 +40,9 @@ __all__ = [
     "parent_group",
     "path_id",
     "plain_path",
+    "shape_in",
     "store_id",
+    "writable_group",
 ]
 
 METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
@@ -55,26 +64,41 @@ def is_local_path(location: object) -> bool:
 
 
 def plain_path(location: Any) -> Any:
-    """Return the path of a file:// URL, and anything else as it is: fsspec creates no directories on its own."""
-    is_file_url = isinstance(location, str) and location.startswith("file://")
-    return location.removeprefix("file://") if is_file_url else location
+    """Return the path that a file:// URL or a ``~`` stands for, and anything else as it is.
+
+    fsspec, to which zarr leaves URLs, creates no directories on its own.
+    """
+    if isinstance(location, str) and location.startswith("file://"):
+        path = location.removeprefix("file://").removeprefix("localhost")
+        # as Path.as_uri() quotes it; but who puts "file://" before a path quotes nothing
+        return path if os.path.exists(path) else unquote(path)
+    is_home = is_local_path(location) and os.fspath(location)[:1] in ("~", b"~")
+    return os.path.expanduser(location) if is_home else location
 
 
-def open_node(location: Any, mode: Any = "r") -> zarr.Array[Any] | zarr.Group:
-    """Open the array or group at a path, URL or store.
+def open_node(
+    location: Any, mode: Any = "r", storage_options: Mapping[str, Any] | None = None
+) -> zarr.Array[Any] | zarr.Group:
+    """Open the array or group at a path, URL or store; a group with the metadata that are there, consolidated or not.
 
     Raises
     ------
     SourceNotFoundError
         If there is none.
     """
-    if isinstance(location, zarr.Array | zarr.Group):
+    if isinstance(location, zarr.Array):
         return location
-    location = plain_path(location)
+    if isinstance(location, zarr.Group):
+        return as_it_is(location)
+    location, path = _unpacked(plain_path(location))
     if is_local_path(location) and not os.path.exists(location):
         raise SourceNotFoundError(f"there is nothing at {os.fspath(location)!r}")
+    if path is not None:
+        mode = "r"
     try:
-        return zarr.open(location, mode=mode)
+        return zarr.open(
+            location, path=path, mode=mode, use_consolidated=False, storage_options=_options(location, storage_options)
+        )
     except FileNotFoundError as error:
         raise SourceNotFoundError(f"there is no zarr array or group at {location!r}") from error
     except OSError as error:
@@ -82,6 +106,38 @@ def open_node(location: Any, mode: Any = "r") -> zarr.Array[Any] | zarr.Group:
     except (TypeError, ValueError, KeyError, AttributeError, ImportError) as error:
         # damaged metadata make zarr raise any of these
         raise ArgumentError(f"{location!r} cannot be opened as a path, URL or zarr store: {error}") from error
+
+
+def _options(location: Any, storage_options: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the storage options for a location: only URLs take any."""
+    is_url = isinstance(location, str) and "://" in location
+    return dict(storage_options) if storage_options and is_url else None
+
+
+def _unpacked(location: Any) -> tuple[Any, str | None]:
+    """Return the store of a zip file and a path in it for a path into one; else the location as it is, and None."""
+    if is_local_path(location):
+        path = Path(os.fspath(location))
+        for file in (path, *path.parents):
+            if file.suffix == ".zip" and file.is_file():
+                try:
+                    return ZipStore(file, mode="r"), path.relative_to(file).as_posix().removeprefix(".")
+                except BadZipFile as error:
+                    raise SourceNotFoundError(f"{str(file)!r} is no zip file: {error}") from error
+    return location, None
+
+
+def as_it_is(group: zarr.Group) -> zarr.Group:
+    """Return a group whose members are those that are there: consolidated metadata are old once anything changes."""
+    if group.metadata.consolidated_metadata is None:
+        return group
+    return _opened(group.store, group.path, group.metadata.zarr_format)
+
+
+def _opened(store: Store, path: str, zarr_format: Any) -> zarr.Group:
+    # not every store can be had read-only
+    mode: Any = "r" if store.read_only else "r+"
+    return zarr.open_group(store, path=path, mode=mode, zarr_format=zarr_format, use_consolidated=False)
 
 
 def array_name(array: zarr.Array[Any]) -> str:
@@ -108,38 +164,83 @@ def parent_group(array: zarr.Array[Any]) -> zarr.Group:
         If the array is not in a group, or the group cannot be written.
     """
     check_deletes(array.store)
-    if group_around(array) is None:
+    group = group_around(array)
+    if group is None:
         raise ArgumentError(
             f"the source {array} is not in a zarr group, so the levels cannot go beside it: give target="
         )
-    if array.store.read_only:
+    return writable_group(group)
+
+
+def writable_group(group: zarr.Group) -> zarr.Group:
+    """Return a group open for writing.
+
+    Raises
+    ------
+    ArgumentError
+        If nothing can be written there.
+    """
+    check_deletes(group.store)
+    if group.store.read_only:
         raise ArgumentError(
-            f"the source {array} was opened read-only, so the levels cannot go beside it: open it with mode='r+' "
-            "or give target="
+            f"the group of the source, {group}, was opened read-only, so the levels cannot go beside it: open it with "
+            "mode='r+' or give target="
         )
-    store, path = _place_around(array)
-    return zarr.open_group(store, path=path, mode="r+", zarr_format=array.metadata.zarr_format)
+    if isinstance(group.store, LocalStore):
+        folder = group.store.root / group.path
+        if not os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise ArgumentError(
+                f"nothing can be written to the folder {str(folder)!r}, so the levels cannot go beside the source: "
+                "give target="
+            )
+    return group
 
 
 def group_around(array: zarr.Array[Any]) -> zarr.Group | None:
     """Return the group that holds an array, or None if there is none."""
-    store, path = _place_around(array)
-    try:
-        # not every store can be had read-only
-        mode: Any = "r" if store is None or store.read_only else "r+"
-        return store and zarr.open_group(store, path=path, mode=mode, zarr_format=array.metadata.zarr_format)
-    except FileNotFoundError:
-        return None
+    for group, name in groups_around(array):
+        return group if "/" not in name else None
+    return None
 
 
-def _place_around(array: zarr.Array[Any]) -> tuple[Any, str]:
-    """Return the store and path where the group that holds an array should be; the store is None if that is nowhere."""
-    store: Any = array.store
-    if array.path:
-        return store, array.path.rpartition("/")[0]
+def groups_around(node: zarr.Array[Any] | zarr.Group) -> Iterator[tuple[zarr.Group, str]]:
+    """Yield the groups that a node is in, the nearest first, each with the path of the node in it.
+
+    They are looked for beyond the root of the node's store too, if that is a folder or on a file system of fsspec: an
+    array that was opened by its own path is the root of its store. One folder between may be no group.
+    """
+    store: Any = node.store
+    path, name, gaps = node.path, "", 0
+    while gaps < 2:
+        if path:
+            path, _, last = path.rpartition("/")
+        else:
+            store, last = _store_above(store)
+            if store is None:
+                return
+        name = f"{last}/{name}".rstrip("/")
+        try:
+            group = _opened(store, path, node.metadata.zarr_format)
+        except (OSError, ValueError):
+            gaps += 1
+            continue
+        gaps = 0
+        yield group, name
+
+
+def _store_above(store: Any) -> tuple[Any, str]:
+    """Return a store of the folder above the root of a store, and the root's name in it; None if there is none."""
     if isinstance(store, LocalStore):
-        # an array opened by its own path is the root of its store; its group is the folder above
-        return LocalStore(store.root.parent, read_only=store.read_only), ""
+        root = Path(os.path.abspath(store.root))
+        # a link in a group is part of it; one from elsewhere leads to the group
+        if root.is_symlink() and not any((root.parent / name).exists() for name in ("zarr.json", ".zgroup")):
+            root = root.resolve()
+        if root != root.parent:
+            return LocalStore(root.parent, read_only=store.read_only), root.name
+    elif isinstance(store, FsspecStore):
+        above, _, last = store.path.rstrip("/").rpartition("/")
+        if above:
+            return FsspecStore(store.fs, read_only=store.read_only, path=above), last
     return None, ""
 
 
@@ -164,7 +265,7 @@ def path_id(path: str | os.PathLike[str]) -> str:
     return "file://" + os.path.realpath(path)
 
 
-def existing_group(target: Any) -> zarr.Group | None:
+def existing_group(target: Any, storage_options: Mapping[str, Any] | None = None) -> zarr.Group | None:
     """Return the group at the target, or None if nothing is there.
 
     Raises
@@ -174,19 +275,20 @@ def existing_group(target: Any) -> zarr.Group | None:
     """
     check_deletes(target.store if isinstance(target, zarr.Group) else target)
     if isinstance(target, zarr.Group):
-        return target
+        return as_it_is(target)
     if isinstance(target, zarr.Array):
         raise ArgumentError(f"target must be a path, URL, store or group, but the array {target} was given")
     target = plain_path(target)
     if isinstance(target, str) and (not target or "\0" in target):
         raise ArgumentError(f"target must be a path, URL, store or group, but {target!r} was given")
     if is_local_path(target):
+        _check_local_target(Path(os.fspath(target)))
         if not os.path.exists(target):
             return None
-        if os.path.isfile(target):
-            raise TargetExistsError(f"{os.fspath(target)!r} is a file: choose another target")
+        # zarr deletes nothing behind a link
+        target = os.path.realpath(target) if os.path.islink(target) else target
     try:
-        node = zarr.open(target, mode="r+")
+        node = zarr.open(target, mode="r+", use_consolidated=False, storage_options=_options(target, storage_options))
     except FileNotFoundError:
         if is_local_path(target) and os.listdir(target):
             raise TargetExistsError(
@@ -201,6 +303,21 @@ def existing_group(target: Any) -> zarr.Group | None:
     return node
 
 
+def _check_local_target(path: Path) -> None:
+    if any(part.suffix == ".zip" for part in (path, *path.parents) if part.is_file() or part == path):
+        raise ArgumentError(
+            f"the target {str(path)!r} is a zip file, in which nothing can be deleted: give a folder as target, and "
+            "pack it when it is finished"
+        )
+    if path.is_symlink() and not path.exists():
+        raise TargetExistsError(
+            f"{str(path)!r} is a symbolic link to {os.readlink(path)!r}, where nothing is: give that as target, or "
+            "remove the link"
+        )
+    if path.is_file():
+        raise TargetExistsError(f"{str(path)!r} is a file: choose another target")
+
+
 def entries(group: zarr.Group) -> list[str]:
     """Return the names of everything in a group, be it zarr or not."""
 
@@ -210,7 +327,9 @@ def entries(group: zarr.Group) -> list[str]:
     return sorted(sync(names()) - METADATA_FILES)
 
 
-def empty_group(target: Any, zarr_format: Any, *, overwrite: bool = False) -> zarr.Group:
+def empty_group(
+    target: Any, zarr_format: Any, *, overwrite: bool = False, storage_options: Mapping[str, Any] | None = None
+) -> zarr.Group:
     """Create a group at the target. Only with ``overwrite`` is anything deleted that is there.
 
     Raises
@@ -220,7 +339,14 @@ def empty_group(target: Any, zarr_format: Any, *, overwrite: bool = False) -> za
     """
     store, path = (target.store, target.path) if isinstance(target, zarr.Group) else (plain_path(target), None)
     try:
-        return zarr.open_group(store, path=path, mode="w" if overwrite else "a", zarr_format=zarr_format)
+        return zarr.open_group(
+            store,
+            path=path,
+            mode="w" if overwrite else "a",
+            zarr_format=zarr_format,
+            use_consolidated=False,
+            storage_options=_options(store, storage_options),
+        )
     except (TypeError, ValueError, OSError) as error:
         raise ArgumentError(f"no group can be created at the target {target!r}: {error}") from error
 
@@ -279,12 +405,28 @@ def create_level(
     )
 
 
+def is_consolidated(group: zarr.Group) -> bool:
+    """Whether a group has consolidated metadata, be they up to date or not."""
+    zarr_format = group.metadata.zarr_format
+    there = zarr.open_group(group.store, path=group.path, mode="r", zarr_format=zarr_format)
+    return there.metadata.consolidated_metadata is not None
+
+
 def consolidate(group: zarr.Group) -> None:
     """Consolidate the metadata of the group, which xarray looks for first."""
     with warnings.catch_warnings():
         # zarr format 3 has no specification of it yet, but zarr and xarray read and write it alike
         warnings.filterwarnings("ignore", message="Consolidated metadata")
+        # what is no part of the hierarchy, such as notes beside the arrays
+        warnings.filterwarnings("ignore", message="Object at")
         zarr.consolidate_metadata(group.store, path=group.path, zarr_format=group.metadata.zarr_format)
+
+
+def consolidate_around(node: zarr.Group) -> None:
+    """Consolidate again those of the groups around a node whose metadata are consolidated."""
+    for group, _ in groups_around(node):
+        if not group.store.read_only and is_consolidated(group):
+            consolidate(group)
 
 
 def level_array(group: zarr.Group, path: str) -> zarr.Array[Any]:
@@ -299,3 +441,13 @@ def level_array(group: zarr.Group, path: str) -> zarr.Array[Any]:
     if not isinstance(array, zarr.Array):
         raise SourceNotFoundError(f"{group} should have the level {path!r}, but there is no such array")
     return array
+
+
+def shape_in(group: zarr.Group) -> Callable[[str], Shape | None]:
+    """Return what tells the shape of the array at a path of a group, None if there is no array."""
+
+    def shape(path: str) -> Shape | None:
+        array = group.get(path)
+        return tuple(map(int, array.shape)) if isinstance(array, zarr.Array) else None
+
+    return shape

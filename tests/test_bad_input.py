@@ -32,7 +32,7 @@ def identify(value: Any) -> str:
 # What is given, and what the message must say: the argument to change.
 BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     *(({"method": value}, "method") for value in ("median", "MEAN", "", None, 3, ["mean"])),
-    *(({"factor": value}, "factor") for value in (0, -2, 2.0, 2.5, True, None, "two", (), [], b"222", {1, 2, 3})),
+    *(({"factor": value}, "factor") for value in (0, -2, 2.5, [2, 2, 1], True, None, "two", (), [], b"222", {1, 2, 3})),
     *(({"factor": value}, "factor") for value in ((2, 2), (2, 2, 2, 2), (2, 2, 0), (2, 2, -1), (2, 2, 1.5))),
     *(({"factor": value}, "factor") for value in ([(2, 2, 2), (2, 2)], [(2, 2, 2), 3], {"q": 2}, {"z": 0}, {1: 2})),
     ({"factor": "isotropic"}, "voxel_size"),
@@ -44,7 +44,10 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     ({"sparse": True, "method": "max"}, "sparse"),
     *(({"background": value, "sparse": True}, "background") for value in (300, -1, 1.5, NAN, "black", None, [0])),
     *(({"rounding": value}, "rounding") for value in ("up", None, [])),
-    *(({"axes": value}, "axes") for value in ("yx", "zyxc", "zzz", "tzc", "ctx", 3, [1, 2, 3], ["z", "", "x"], b"zyx")),
+    *(
+        ({"axes": value}, "axes")
+        for value in ("yx", "zyxcc", "zzz", "tzc", "ctx", 3, [1, 2, 3], ["z", "", "x"], b"zyx")
+    ),
     *(({"voxel_size": value}, "voxel_size") for value in (0, -1, NAN, INFINITY, "4", (1, 2), (1, 2, 0), 10**400)),
     *(({"voxel_size": value}, "voxel_size") for value in ({"q": 1}, {"z": -1}, {"z": None}, {1: 1, "q": 2}, True, 1j)),
     *(({"translation": value}, "translation") for value in (NAN, "0", (1, 2), {"q": 1}, (0, 0, INFINITY))),

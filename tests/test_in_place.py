@@ -100,16 +100,19 @@ def test_other_multiscales_of_the_group_are_kept(tmp_path: Path) -> None:
     group = group_with_array(tmp_path / "g.zarr", 3)
     group.create_array("second", shape=VOLUME.shape, dtype="u1", chunks=(8, 8, 8))[...] = 255 - VOLUME
     cp.build_pyramid(group["raw"], levels=1)
-    with pytest.raises(cp.TargetExistsError, match=r"\['1'\]"):
-        cp.build_pyramid(group["second"], levels=1)
-    (tmp_path / "g.zarr" / "1").rename(tmp_path / "g.zarr" / "raw1")
     first = zarr.open_group(tmp_path / "g.zarr").attrs["ome"]["multiscales"][0]
-    first["datasets"][1]["path"] = "raw1"
-    zarr.open_group(tmp_path / "g.zarr").attrs["ome"] = {"version": "0.5", "multiscales": [first]}
-    cp.build_pyramid(tmp_path / "g.zarr" / "second", levels=1)
+    before = contents(tmp_path / "g.zarr")
+    pyramid = cp.build_pyramid(tmp_path / "g.zarr" / "second", levels=1)
+    assert_only_levels_are_new(before, tmp_path / "g.zarr", {"second_1"})
     multiscales = zarr.open_group(tmp_path / "g.zarr").attrs["ome"]["multiscales"]
-    assert [m["datasets"][0]["path"] for m in multiscales] == ["second", "raw"]
-    assert multiscales[1] == first
+    assert [[d["path"] for d in m["datasets"]] for m in multiscales] == [["raw", "1"], ["second", "second_1"]]
+    assert multiscales[0] == first
+    np.testing.assert_array_equal(pyramid.levels[1][...], cp.downsample(255 - VOLUME, 2)[0])
+    assert cp.open_pyramid(tmp_path / "g.zarr").multiscale.paths == ("raw", "1")
+    for handle in ("second", "second_1"):
+        assert cp.open_pyramid(tmp_path / "g.zarr" / handle).multiscale.paths == ("second", "second_1")
+    assert cp.verify_pyramid(pyramid).ok
+    assert cp.verify_pyramid(tmp_path / "g.zarr" / "second").ok
 
 
 @FORMATS

@@ -1,0 +1,128 @@
+"""Labels of an image: a pyramid that goes to ``labels/<name>`` of an OME-Zarr image, and is as that image is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import zarr
+from zarr.storage import LocalStore, StorePath
+
+from chunkpyramid import ome
+from chunkpyramid.coordinates import Coordinates
+from chunkpyramid.errors import ArgumentError, TargetExistsError
+from chunkpyramid.factors import FactorLike, whole_number
+from chunkpyramid.grid import Shape
+from chunkpyramid.store import as_it_is, open_node, shape_in, writable_group
+
+__all__ = ["LabelledImage", "open_labelled"]
+
+LABELS = "labels"
+
+# Voxel sizes of level 0 have to agree up to rounding; those of coarser levels depend on how an edge was divided.
+TOLERANCE, TOLERANCE_BELOW = 1e-6, 1e-2
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """The image that labels are made for."""
+
+    group: zarr.Group
+    multiscale: ome.Multiscale
+
+    @property
+    def zarr_format(self) -> int:
+        return int(self.group.metadata.zarr_format)
+
+    def target(self, name: str) -> Any:
+        """Return where the labels of this name go."""
+        path = f"{self.group.path}/{LABELS}/{name}".lstrip("/")
+        store = self.group.store
+        # folders by their path, as everybody gives them
+        return str(store.root / path) if isinstance(store, LocalStore) else StorePath(store, path)
+
+    def placed(self, coordinates: Coordinates) -> Coordinates:
+        """Return the coordinates of the labels: their own, or those of the image if they tell none."""
+        image = self.multiscale.coordinates[0]
+        if coordinates.known:
+            return coordinates
+        axes, scale, translation = list(coordinates.axes), list(coordinates.scale), list(coordinates.translation)
+        for axis, name in enumerate(coordinates.names):
+            if name in image.names:
+                other = image.names.index(name)
+                axes[axis] = replace(axes[axis], unit=axes[axis].unit or image.axes[other].unit)
+                scale[axis], translation[axis] = image.scale[other], image.translation[other]
+        return Coordinates(tuple(axes), tuple(scale), tuple(translation), known=image.known)
+
+    def levels(self, levels: int | None) -> int:
+        """Return how many levels below level 0 the labels have: as many as the image."""
+        count = len(self.multiscale.paths) - 1
+        if levels is not None and whole_number(levels, "levels", least=0) != count:
+            raise ArgumentError(
+                f"levels={levels} was given, but labels have as many levels as their image, and {self.group} has "
+                f"{count} below level 0: leave levels out"
+            )
+        return count
+
+    def factor(self, factor: FactorLike, coordinates: Coordinates) -> FactorLike:
+        """Return the factors from level to level: those of the image, unless others than the default were given."""
+        if factor != 2:
+            return factor
+        image = self.multiscale.coordinates
+        factors: list[Shape] = []
+        for finer, coarser in pairwise(image):
+            steps = dict(
+                zip(finer.names, (b / a for a, b in zip(finer.scale, coarser.scale, strict=True)), strict=True)
+            )
+            factors.append(tuple(max(1, round(steps.get(name, 1))) for name in coordinates.names))
+        return factors or factor
+
+    def check(self, levels: tuple[Coordinates, ...]) -> None:
+        """Raise `ArgumentError` unless the voxels of every level are as large as those of the image."""
+        for index, (own, image) in enumerate(zip(levels, self.multiscale.coordinates, strict=True)):
+            for name, size in zip(own.names, own.scale, strict=True):
+                other = dict(zip(image.names, image.scale, strict=True)).get(name, size)
+                if not math.isclose(size, other, rel_tol=TOLERANCE_BELOW if index else TOLERANCE):
+                    raise ArgumentError(
+                        f"the labels have voxels of {size:g} along {name!r} at level {index}, but those of the image "
+                        f"{self.group} are {other:g}: change voxel_size or factor, or give target=, not labels_of="
+                    )
+
+    def list_labels(self, name: str) -> None:
+        """Add the name to the list of the image's labels."""
+        group = self.group.require_group(LABELS)
+        attributes: dict[str, Any] = group.attrs.asdict()
+        content = attributes.get("ome", {}) if self.zarr_format == 3 else attributes
+        names = content.get(LABELS) or []
+        if name in names:
+            return
+        content = {**content, LABELS: [*names, name]}
+        if self.zarr_format == 3:
+            content = {**attributes, "ome": {"version": "0.5", **content}}
+        group.attrs.put(content)
+
+
+def open_labelled(labels_of: Any, target: Any, storage_options: Mapping[str, Any] | None = None) -> LabelledImage:
+    """Return the image that labels are made for.
+
+    Raises
+    ------
+    ArgumentError
+        If there is a ``target`` too, or no OME-Zarr image.
+    SourceNotFoundError
+        If there is nothing.
+    """
+    if target is not None:
+        raise ArgumentError("labels_of= tells where the labels go: leave target out, or give it instead of labels_of=")
+    node = open_node(labels_of, "r+", storage_options)
+    if not isinstance(node, zarr.Group):
+        raise ArgumentError(f"labels_of={labels_of!r} is an array: give the group of the OME-Zarr image")
+    multiscale = ome.read_multiscale(node.attrs.asdict(), shape_in(node))
+    if multiscale is None:
+        raise ArgumentError(f"labels_of={labels_of!r} is no OME-Zarr image: it has no multiscales metadata")
+    if isinstance(node.get(LABELS), zarr.Array):
+        raise TargetExistsError(f"{node} has an array {LABELS!r}, where the group of its labels is to go")
+    return LabelledImage(as_it_is(writable_group(node)), multiscale)
