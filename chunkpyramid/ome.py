@@ -142,8 +142,8 @@ def check_version(attributes: Mapping[str, Any], described: Any = None) -> str:
     if version not in VERSIONS:
         raise ArgumentError(
             f"the group's OME-Zarr metadata have version {version!r}, and those known are {', '.join(VERSIONS[:-1])}: "
-            "give the path of an array in it, another target than the group, and what the metadata would tell as axes=, "
-            "voxel_size= and translation="
+            "give the path of an array in it, another target, and what the metadata would tell as axes=, voxel_size= "
+            "and translation="
         )
     return version
 

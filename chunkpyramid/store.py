@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
-from zipfile import BadZipFile
+from zipfile import is_zipfile
 
 import numpy as np
 import zarr
@@ -120,10 +120,9 @@ def _unpacked(location: Any) -> tuple[Any, str | None]:
         path = Path(os.fspath(location))
         for file in (path, *path.parents):
             if file.suffix == ".zip" and file.is_file():
-                try:
-                    return ZipStore(file, mode="r"), path.relative_to(file).as_posix().removeprefix(".")
-                except BadZipFile as error:
-                    raise SourceNotFoundError(f"{str(file)!r} is no zip file: {error}") from error
+                if not is_zipfile(file):
+                    raise SourceNotFoundError(f"{str(file)!r} is no zip file, though it is named as one")
+                return ZipStore(file, mode="r"), path.relative_to(file).as_posix().removeprefix(".")
     return location, None
 
 
