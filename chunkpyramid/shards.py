@@ -43,12 +43,13 @@ class ShardLayout:
         self.shape: Shape = tuple(map(int, array.shards or ()))
         self.chunks: Shape = tuple(map(int, array.chunks))
         self.counts = tuple(s // c for s, c in zip(self.shape, self.chunks, strict=True))
-        self.index_first = codec.index_location.value == "start"
+        configuration = as_json(codec.to_dict())["configuration"]
+        self.index_first = configuration["index_location"] == "start"
         # no index is all zeros, which would be taken for an empty chunk
         described = {"zarr_format": 3, "node_type": "array", "data_type": "uint64", "fill_value": 0, "attributes": {}}
         keys = {"name": "default", "configuration": {"separator": "/"}}
-        codecs = as_json(codec.to_dict())["configuration"]["index_codecs"]
-        self.codec = one_chunk_codec({**described, "chunk_key_encoding": keys}, (*self.counts, 2), codecs)
+        described["chunk_key_encoding"] = keys
+        self.codec = one_chunk_codec(described, (*self.counts, 2), configuration["index_codecs"])
         self.index_bytes = len(self.encode_index(self.empty_index()))
         chunk_bytes = math.prod(self.chunks) * array.dtype.itemsize
         self.most_bytes = math.prod(self.counts) * most_encoded(chunk_bytes) + 2 * self.index_bytes
