@@ -13,13 +13,15 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.carry import Carry, CarryWriter
-from chunkpyramid.chunks import ChunkReader, ChunkWriter, erase
+from chunkpyramid.chunks import ChunkReader, ChunkWriter, erase_torn
 from chunkpyramid.codec import all_bits_equal
-from chunkpyramid.errors import BuildError
+from chunkpyramid.errors import BuildError, OvertakenError
 from chunkpyramid.grid import Box, Shape, multiply, nested_order
 from chunkpyramid.journal import BlockSet, Flags
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level, Stage
+from chunkpyramid.presence import Presence
+from chunkpyramid.runs import Run
 from chunkpyramid.store import is_in_memory
 from chunkpyramid.units import WriteUnits
 
@@ -41,6 +43,8 @@ def failing(what: str) -> Iterator[None]:
     """Say of every exception what could not be done."""
     try:
         yield
+    except OvertakenError:
+        raise
     except Exception as error:  # stores and codecs raise what they like
         detail = str(error) if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
         raise BuildError(f"{what} failed: {detail}") from error
@@ -52,9 +56,9 @@ class BlockTask:
 
     ``source`` is the zarr array that a stage reads (None where the block arrives as a NumPy array), ``carry_in`` and
     ``carry_out`` the carry that it reads and writes, ``arrays`` the level arrays by level, ``flags`` the flags of its
-    blocks. States whose size depends on the voxels may take ``headroom`` times as much memory as planned. With
-    ``skips_blank`` pieces of zeros are neither computed nor written, because zero is the fill value of all that they
-    would be written to.
+    blocks, ``tried_by`` the run, and ``present`` the arrays that are read in any way. States whose size depends on the
+    voxels may take ``headroom`` times as much memory as planned. With ``skips_blank`` pieces of zeros are neither
+    computed nor written, because zero is the fill value of all that they would be written to.
     """
 
     stage: Stage
@@ -68,6 +72,8 @@ class BlockTask:
     home: tuple[int, int]
     headroom: float
     skips_blank: bool
+    tried_by: Run | None
+    present: tuple[Presence, ...]
 
     # what to do after an error
     advice: ClassVar[str] = "what is done so far is kept: run the same build again to resume"
@@ -88,9 +94,13 @@ class BlockTask:
                     "target, or use dask's threaded scheduler"
                 )
             try:
-                if block_id in interrupted:
-                    self.erase(index)
-                self.run(index, blocks[0] if blocks else None)
+                if self.tried_by is not None:
+                    self.tried_by.check()
+                for array in self.present:
+                    array.check()
+                self.run(index, blocks[0] if blocks else None, again=block_id in interrupted)
+            except OvertakenError:
+                raise
             except Exception as error:  # stores and codecs raise what they like
                 made = self.stage.last_level
                 what = str(error) if isinstance(error, BuildError) else f"{type(error).__name__}: {error}"
@@ -100,15 +110,26 @@ class BlockTask:
                 ) from error
         return np.ones((1,) * len(index), dtype=np.uint8)
 
-    def run(self, index: Shape, values: npt.NDArray[Any] | None) -> None:
-        """Walk the block with this index; ``values`` are its voxels if the stage has no array to read."""
+    def run(self, index: Shape, values: npt.NDArray[Any] | None, *, again: bool) -> None:
+        """Walk the block with this index; ``values`` are its voxels if the stage has no array to read.
+
+        A block that runs ``again`` replaces what an interrupted try may have left of its write units.
+        """
         stage = self.stage
+        # Dask runs blocks again of its own accord when a worker is lost
+        again = again or self.flags.is_begun(index)
         self.flags.begin(index)
         block = self._block(index)
+        if again:
+            for output in stage.outputs:
+                if not output.is_carry:
+                    erase_torn(self.arrays[output.level], block.fold(output.factor))
         start = block.start
         pieces = self.pieces(index, nested_order(block, stage.piece, stage.units))
-        units = {o.level: self.open_units(o.level) for o in stage.outputs if not o.is_carry}
-        carry = None if self.carry_out is None else self.carry_out.writer(self.reduction, self.headroom)
+        units = {o.level: self.open_units(o.level, again=again) for o in stage.outputs if not o.is_carry}
+        carry = None
+        if self.carry_out is not None:
+            carry = self.carry_out.writer(self.reduction, self.headroom, replaces=again)
         reduction = self.reduction.within(int(stage.state_bytes * self.headroom))
         read = self._reader(reduction, start, values, units)
         for piece in pieces:
@@ -116,15 +137,14 @@ class BlockTask:
             if found is not None:
                 self._fold(piece, found, reduction, units, carry)
         self.finish(index, units, carry)
-        self.flags.finish(index)
+        # chunks may have seemed missing because the array had gone
+        for array in self.present:
+            array.check()
+        self.flags.finish(index, self.record())
 
-    def erase(self, index: Shape) -> None:
-        """Delete what an interrupted try may have left of the write units of a block, whole or torn."""
-        for output in self.stage.outputs:
-            if not output.is_carry:
-                erase(self.arrays[output.level], self._block(index).fold(output.factor))
-        if self.carry_out is not None:
-            self.carry_out.erase(self._block(index).fold(self.stage.outputs[-1].factor))
+    def record(self) -> Any:
+        """Return what is to be known of the block that was run, in values that JSON can hold, or None."""
+        return None
 
     def _block(self, index: Shape) -> Box:
         start = multiply(index, self.stage.block)
@@ -140,9 +160,9 @@ class BlockTask:
         """Return those of the pieces of a block that are to be walked."""
         return pieces
 
-    def open_units(self, level: int) -> WriteUnits:
+    def open_units(self, level: int, *, again: bool) -> WriteUnits:
         """Return what takes the voxels of a level."""
-        return WriteUnits(self.arrays[level], ChunkWriter(self.arrays[level]))
+        return WriteUnits(self.arrays[level], ChunkWriter(self.arrays[level], replaces=again))
 
     def finish(self, index: Shape, units: Mapping[int, WriteUnits], carry: CarryWriter | None) -> None:
         """Finish what takes the voxels, after the last piece of a block."""

@@ -3,36 +3,28 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.storage import LocalStore
 
 from chunkpyramid import ome
 from chunkpyramid._version import __version__
-from chunkpyramid.errors import ArgumentError, TargetExistsError
+from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import write_coordinates
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.prepare import Prepared, prepare
+from chunkpyramid.presence import presences
 from chunkpyramid.pyramid import Pyramid
+from chunkpyramid.runs import begin_run
 from chunkpyramid.stages import Progress, Work, check_progress
-from chunkpyramid.store import (
-    consolidate,
-    consolidate_around,
-    empty_group,
-    entries,
-    existing_group,
-    is_consolidated,
-    is_local_path,
-    level_array,
-    path_id,
-    plain_path,
-    store_id,
-)
+from chunkpyramid.staging import StagedStore
+from chunkpyramid.store import consolidate, consolidate_around, level_array
+from chunkpyramid.target import Action, Target
 
 __all__ = ["build_pyramid", "plan_pyramid"]
 
@@ -179,7 +171,8 @@ def build_pyramid(
         Bytes, or a string such as "2 GiB", for the whole process (each worker). A NumPy source is not counted.
         Default: half of what the process may use.
     resume : bool
-        Continue an unfinished build with the same plan, skipping the blocks that are done.
+        Continue an unfinished build with the same plan, skipping the blocks that are done. If it is still at work in
+        another process, that one ends with `OvertakenError`. One that has been finished is returned as it is.
     overwrite : bool
         Replace the target group and all that is in it (in place: the levels beside the source).
     progress : bool or callable
@@ -198,7 +191,7 @@ def build_pyramid(
     PlanError
         If the memory limit is too small, with the least that would do.
     BuildError
-        If a block fails; what is done so far is kept.
+        If a block fails; what is done so far is kept. `OvertakenError` if a newer run has begun on the same target.
 
     Notes
     -----
@@ -224,135 +217,69 @@ def build_pyramid(
             raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
     check_progress(progress)
     prepared = prepare(**options)
-    prepared, group, journal = _create(prepared, storage_options, resume=bool(resume), overwrite=bool(overwrite))
-    _work(prepared, group, journal).run(progress)
-    return _commit(prepared, group)
+    place = Target(prepared, storage_options, resume=bool(resume), overwrite=bool(overwrite))
+    group = place.find()
+    if group is not None and place.decide(group) is Action.NOTHING:
+        return _finished(prepared, group)
+    is_new = group is None
+    run = begin_run(*place.place(group), alone=place.overwrite, where=place.where)
+    with run.living():
+        # another process may have been here since
+        group = place.find_in(run)
+        action = place.decide(group)
+        if group is not None and action is Action.NOTHING:
+            return _finished(prepared, group)
+        journal = None if group is None else Journal.find(group, run)
+        if group is not None and journal is not None and action is Action.RESUME:
+            logger.info("resuming the unfinished build in %s", place.where)
+            prepared = prepared.continuing(journal.blocks)
+        else:
+            group, journal = place.create(run, group, is_new=is_new)
+        _work(prepared, group, journal).run(progress)
+        _commit(prepared, group, journal)
+        run.finish()
+    group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
+    return Pyramid(group, prepared.multiscale, prepared.plan)
 
 
-def _create(
-    prepared: Prepared, storage_options: Mapping[str, Any] | None, *, resume: bool, overwrite: bool
-) -> tuple[Prepared, zarr.Group, Journal]:
-    """Create the level arrays and the scratch group, or find those of an unfinished build to resume."""
-    if prepared.target is None and not prepared.in_place:
-        raise ArgumentError("target is needed: a source in memory has no group of its own that the levels could go to")
-    target = plain_path(prepared.target)
-    group = prepared.group if prepared.in_place else existing_group(target, storage_options)
-    where = str(group) if prepared.in_place else repr(os.fspath(target) if isinstance(target, os.PathLike) else target)
-    if not prepared.in_place:
-        _refuse_overlap(prepared, target if group is None else group, overwrite=overwrite)
-    cut_off = False
-    if group is not None:
-        journal = Journal.find(group)
-        # metadata are written last: with them it is an update that was cut off, and there is a pyramid to lose
-        is_new = prepared.in_place or ome.read_multiscale(group.attrs.asdict()) is None
-        cut_off = journal is not None and not journal.is_set_up and is_new
-        if journal is not None and journal.is_set_up and not overwrite:
-            if not resume:
-                raise TargetExistsError(
-                    f"{where} holds an unfinished build: pass resume=True to finish it, or overwrite=True to begin anew"
-                )
-            journal.check(prepared.fingerprint(), where)
-            logger.info("resuming the unfinished build in %s", where)
-            return prepared.continuing(journal.blocks), group, journal
-        if not overwrite and not cut_off:
-            _refuse_existing(prepared, group, where)
-    if not prepared.in_place:
-        there = group is not None
-        anew = there and (overwrite or cut_off)
-        group = empty_group(
-            group if there else target, prepared.format.zarr_format, overwrite=anew, storage_options=storage_options
-        )
-    if group is None:
-        raise TargetExistsError(f"{where} could not be created")
-    plan = prepared.plan
-    own = plan.levels[1:] if prepared.in_place else plan.levels
-    if prepared.in_place and overwrite:
-        _forget_old_levels(prepared, group)
-    journal = Journal.create(group, plan.stages, plan.levels, prepared.reduction)
-    for level in own:
-        if cut_off and level.path in group:
-            del group[level.path]
-        prepared.format.create(group, level)
-    journal.set_up(prepared.fingerprint(), prepared.blocks)
-    return prepared, group, journal
+def _finished(prepared: Prepared, group: zarr.Group) -> Pyramid:
+    """Return the pyramid of an identical build that has been finished."""
+    logger.warning(
+        "%s has been finished by an identical build, so nothing was done; overwrite=True builds it anew", group
+    )
+    group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
+    return Pyramid(group, prepared.multiscale)
 
 
-def _refuse_overlap(prepared: Prepared, target: Any, *, overwrite: bool) -> None:
-    """Refuse a target that contains what the source reads, which overwriting would delete, or that is inside of it."""
-    if isinstance(target, zarr.Group):
-        there = store_id(target) + "/"
-    elif is_local_path(target):
-        there = path_id(target) + "/"
-    else:
-        return
-    for array in prepared.source.zarr_arrays() if overwrite or prepared.source.is_zarr else ():
-        here = store_id(array) + "/"
-        if here.startswith(there):
-            raise ArgumentError(
-                f"the target {target} contains the source {array}: give another target"
-                + (", or target=None to build beside the source" if prepared.source.is_zarr else "")
-            )
-        if there.startswith(here):
-            raise ArgumentError(f"the target {target} lies inside the source array {array}: give another target")
-
-
-def _refuse_existing(prepared: Prepared, group: zarr.Group, where: str) -> None:
-    if prepared.in_place:
-        taken = [level.path for level in prepared.plan.levels[1:] if level.path in group]
-        if taken:
-            raise TargetExistsError(
-                f"the group of the source, {group}, has {taken} already: pass overwrite=True to replace them, "
-                "or give target="
-            )
-        return
-    members = entries(group)
-    if members or group.attrs.asdict():
-        raise TargetExistsError(
-            f"{where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to replace it, "
-            "or choose another target"
-        )
-    if group.metadata.zarr_format != prepared.format.zarr_format:
-        raise TargetExistsError(
-            f"{where} is a group of zarr format {group.metadata.zarr_format}, not {prepared.format.zarr_format}: pass "
-            "overwrite=True to replace it, or choose another target"
-        )
-
-
-def _forget_old_levels(prepared: Prepared, group: zarr.Group) -> None:
-    """Delete the levels of an earlier pyramid beside the source; its metadata name only level 0 from then on."""
-    paths = {level.path for level in prepared.plan.levels[1:]} | set(prepared.own_paths)
-    if prepared.own_paths:
-        group.attrs.put(ome.only_level_0(group.attrs.asdict(), prepared.plan.levels[0].path))
-    Journal.remove(group)
-    for path in sorted(paths):
-        if path in group:
-            del group[path]
+def _plain(store: Any) -> Any:
+    """Return a store as users have it: not the one that a run writes through."""
+    return LocalStore(store.root) if isinstance(store, StagedStore) else store
 
 
 def _work(prepared: Prepared, group: zarr.Group, journal: Journal) -> Work:
     levels = prepared.plan.levels
-    arrays = {level.index: level_array(group, level.path) for level in levels}
     return Work(
         prepared.plan,
         prepared.reduction,
         prepared.source.array,
-        arrays,
+        {level.index: level_array(group, level.path) for level in levels},
         journal,
         skips_blank=prepared.format.fills_with_zeros,
+        present=presences(prepared.source.zarr_arrays()),
     )
 
 
-def _commit(prepared: Prepared, group: zarr.Group) -> Pyramid:
-    """Write coordinates and metadata, last of all, and remove the scratch group."""
-    multiscale = prepared.multiscale
-    consolidated = is_consolidated(group)
+def _commit(prepared: Prepared, group: zarr.Group, journal: Journal) -> None:
+    """Write coordinates and metadata, last of all."""
     if prepared.layout == "datatree":
         write_coordinates(group, prepared.plan.levels, prepared.coordinates, prepared.source.dimension_coordinates)
-    group.attrs.put(ome.with_multiscale(group.attrs.asdict(), multiscale, prepared.ome_version, __version__))
-    Journal.remove(group)
+    # others may have added attributes since
+    group = zarr.open_group(group.store, path=group.path, mode="r+", use_consolidated=False)
+    group.attrs.put(ome.with_multiscale(group.attrs.asdict(), prepared.multiscale, prepared.ome_version, __version__))
+    consolidated = prepared.layout == "datatree" or journal.was_consolidated
+    Journal.close(group)
     if prepared.image is not None:
         prepared.image.list_labels(prepared.name)
-    if prepared.layout == "datatree" or consolidated:
+    if consolidated:
         consolidate(group)
     consolidate_around(group)
-    return Pyramid(group, multiscale, prepared.plan)

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from uuid import uuid4
 
 import zarr
 
-from chunkpyramid.chunks import ChunkReader, ChunkWriter, erase
+from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, Shape, axis_footprint, tile
+from chunkpyramid.keys import fetch, put
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level
 from chunkpyramid.reduce import Footprints
@@ -42,14 +44,11 @@ class CarryWriter(Protocol):
 class Carry(Protocol):
     """The carry of a level, which another process can read and write too."""
 
-    def erase(self, box: Box) -> None:
-        """Delete what an interrupted try may have left of the voxels of a box."""
-
     def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
         """Return what reads the state of a box, which is a piece of shape ``piece`` or what an edge leaves of one."""
 
-    def writer(self, reduction: Reduction, headroom: float) -> CarryWriter:
-        """Return a writer for the boxes of one block."""
+    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> CarryWriter:
+        """Return a writer for the boxes of one block; it ``replaces`` what an interrupted try may have left."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,6 @@ class CarryArrays:
     extent: Shape
     arrays: Mapping[str, zarr.Array[Any]]
 
-    def erase(self, box: Box) -> None:
-        for array in self.arrays.values():
-            erase(array, box)
-
     def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
         readers = {name: ChunkReader(array) for name, array in self.arrays.items()}
 
@@ -73,17 +68,19 @@ class CarryArrays:
 
         return read
 
-    def writer(self, reduction: Reduction, headroom: float) -> CarryWriter:
-        return ArraysWriter(self, reduction)
+    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> CarryWriter:
+        return ArraysWriter(self, reduction, replaces=replaces)
 
 
 class ArraysWriter:
     """Writes the chunks of carry arrays."""
 
-    def __init__(self, carry: CarryArrays, reduction: Reduction):
+    def __init__(self, carry: CarryArrays, reduction: Reduction, *, replaces: bool):
         self.reduction = reduction
         self.footprint = carry.level.footprint
-        self.units = {name: WriteUnits(array, ChunkWriter(array)) for name, array in carry.arrays.items()}
+        self.units = {
+            name: WriteUnits(array, ChunkWriter(array, replaces=replaces)) for name, array in carry.arrays.items()
+        }
 
     @property
     def unfinished(self) -> int:
@@ -106,17 +103,15 @@ class ArraysWriter:
 class CarryCells:
     """A ragged carry: for each cell of shape ``chunks``, arrays that are as long as the voxels want them.
 
-    Their length is in the metadata, so it is known before memory is taken for them. ``extent`` is the shape of
-    level 0.
+    Their length is in the metadata, so it is known before memory is taken for them. Each try writes a cell under names
+    of its own; a key that names the try is stored when all is there, so that a cell is never seen in part. ``extent``
+    is the shape of level 0.
     """
 
     level: Level
     extent: Shape
     chunks: Shape
     group: zarr.Group
-
-    def erase(self, box: Box) -> None:
-        """Do nothing: cells are created anew."""
 
     def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
         return lambda box: self.read(reduction, box, piece, headroom)
@@ -127,8 +122,9 @@ class CarryCells:
         most = room * math.prod(min(p, n) for p, n in zip(piece, self.level.shape, strict=True))
         parts: list[Part] = []
         for cell in self.cells(box):
+            tried = self.tried(cell)
             arrays = {
-                name: level_array(self.group, self.path(cell, name))
+                name: level_array(self.group, self.path(cell, name, tried))
                 for name in reduction.carry_dtypes(self.level.footprint)
             }
             check_size(sum(array.nbytes for array in arrays.values()), room * self.cell_size, cell)
@@ -141,7 +137,7 @@ class CarryCells:
             check_size(sum(part.state.nbytes for part in parts), most, box)
         return reduction.assemble(box.shape, footprints_of(box, self.level, self.extent), parts)
 
-    def writer(self, reduction: Reduction, headroom: float) -> CarryWriter:
+    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> CarryWriter:
         return CellsWriter(self, reduction, headroom)
 
     def cells(self, box: Box) -> Iterator[Box]:
@@ -153,9 +149,23 @@ class CarryCells:
         """Voxels of the largest cell."""
         return math.prod(min(c, n) for c, n in zip(self.chunks, self.level.shape, strict=True))
 
-    def path(self, cell: Box, name: str) -> str:
-        index = (a // c for a, c in zip(cell.start, self.chunks, strict=True))
-        return f"{name}.{'.'.join(map(str, index))}"
+    def path(self, cell: Box, name: str, tried: str) -> str:
+        """Return the path of an array of a cell, as this try has written it."""
+        return f"{name}.{self._index(cell)}.{tried}"
+
+    def key(self, cell: Box) -> str:
+        """Return the key that names the try that has written a cell."""
+        return f"{self.group.path}/cells/{self._index(cell)}"
+
+    def tried(self, cell: Box) -> str:
+        """Return the name of the try that has written a cell."""
+        (found,) = fetch(self.group.store, [(self.key(cell), None)])
+        if found is None or isinstance(found, Exception):
+            raise BuildError(f"the carry of level {self.level.index} has no cell {self._index(cell)}: {found}")
+        return bytes(found).decode()
+
+    def _index(self, cell: Box) -> str:
+        return ".".join(str(a // c) for a, c in zip(cell.start, self.chunks, strict=True))
 
     def crop(self, reduction: Reduction, state: State, box: Box, part: Box) -> State:
         """Return the state of a part of a box: a copy, but where it is all of it."""
@@ -205,19 +215,19 @@ class CellsWriter:
                 footprints_of(cell, carry.level, carry.extent),
                 [Part(part.relative_to(cell.start).slices, state, whole(part)) for part, state in parts],
             )
+        tried = uuid4().hex
         for name, field in self.reduction.to_carry(state, carry.level.footprint).items():
             array = create_level(
                 carry.group,
-                carry.path(cell, name),
+                carry.path(cell, name, tried),
                 field.shape,
                 field.dtype,
                 chunks=tuple(min(max(1, n), LONGEST_CHUNK) for n in field.shape),
                 compressors=default_compressors(field.dtype, carry.group.metadata.zarr_format, labels=False),
-                # what an interrupted try left may have another length
-                overwrite=True,
             )
             if field.size:
                 ChunkWriter(array).write(whole_array(array), field)
+        put(carry.group.store, [(carry.key(cell), tried.encode())])
 
 
 def footprints_of(box: Box, level: Level, extent: Shape) -> Footprints:

@@ -11,13 +11,13 @@ import zarr
 from zarr.abc.store import RangeByteRequest
 
 from chunkpyramid.codec import codec_for
-from chunkpyramid.errors import BuildError, ChunkError
+from chunkpyramid.errors import BuildError, ChunkError, OvertakenError
 from chunkpyramid.grid import Box, Shape, tile
 from chunkpyramid.keys import Encoded, Request, fetch, is_local, put, remove, remove_torn
 from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout
 
-__all__ = ["ChunkReader", "ChunkWriter", "chunk_access", "erase", "erase_torn"]
+__all__ = ["ChunkReader", "ChunkWriter", "chunk_access", "erase_torn"]
 
 MOST_INDEXES = 64
 MOST_ERASED = 1000
@@ -44,6 +44,8 @@ class Chunks:
         """Store encoded chunks or shards under their keys."""
         try:
             put(self.array.store, encoded)
+        except OvertakenError:
+            raise
         except Exception as error:  # stores raise what they like
             keys = [key for key, _ in encoded]
             which = keys[0] if len(keys) == 1 else f"one of {', '.join(keys)}"
@@ -258,24 +260,12 @@ def chunk_access(array: zarr.Array[Any], store: Any) -> ChunkAccess:
     return ChunkAccess(at_once(store), codec_for(array).copies)
 
 
-def erase(array: zarr.Array[Any], box: Box) -> None:
-    """Delete the write units of a box, and what a process that was killed has left of one."""
-    for keys in write_unit_keys(array, box):
-        remove(array.store, keys)
-        remove_torn(array.store, keys)
-
-
 def erase_torn(array: zarr.Array[Any], box: Box) -> None:
-    """Delete only what a process that was killed while it wrote has left beside the write units of a box."""
-    for keys in write_unit_keys(array, box):
-        remove_torn(array.store, keys)
-
-
-def write_unit_keys(array: zarr.Array[Any], box: Box) -> Iterator[list[str]]:
+    """Delete what a process that was killed while it wrote has left beside the write units of a box."""
     chunks = Chunks(array)
     unit = chunks.chunks if chunks.shards is None else chunks.shards.shape
     for cells in batches(list(tile(box, unit)), MOST_ERASED):
-        yield [chunks.key(cell.start, unit) for cell in cells]
+        remove_torn(array.store, [chunks.key(cell.start, unit) for cell in cells])
 
 
 def batches(cells: Sequence[Box], size: int) -> Iterator[Sequence[Box]]:

@@ -17,9 +17,9 @@ import numcodecs
 import numpy as np
 import numpy.typing as npt
 import zarr
+from zarr.abc.buffer import Buffer
 from zarr.buffer import cpu
 from zarr.codecs import ShardingCodec
-from zarr.core.buffer import Buffer
 from zarr.storage import MemoryStore
 
 from chunkpyramid.grid import Shape
@@ -122,13 +122,15 @@ class OneChunk(MemoryStore):
     """The store of an array of one chunk: the metadata, and the chunk encoded."""
 
     def __init__(self, metadata: Mapping[str, bytes]):
-        super().__init__({key: cpu.Buffer.from_bytes(document) for key, document in metadata.items()})
+        self.contents: dict[str, Buffer] = {key: cpu.Buffer.from_bytes(document) for key, document in metadata.items()}
+        # the store works on this dict itself
+        super().__init__(self.contents)
 
     def take(self, key: str) -> Buffer | None:
-        return self._store_dict.pop(key, None)
+        return self.contents.pop(key, None)
 
     def lay(self, key: str, data: Encoded) -> None:
-        self._store_dict[key] = cpu.Buffer.from_bytes(bytes(data))
+        self.contents[key] = cpu.Buffer.from_bytes(bytes(data))
 
 
 class ZarrCodec:

@@ -8,6 +8,7 @@ __all__ = [
     "ChunkError",
     "ChunkPyramidError",
     "MetadataWarning",
+    "OvertakenError",
     "PlanError",
     "SourceNotFoundError",
     "TargetExistsError",
@@ -36,6 +37,10 @@ class SourceNotFoundError(ChunkPyramidError, FileNotFoundError):
 
 class BuildError(ChunkPyramidError, RuntimeError):
     """A build could not go on, or its result is not what it must be."""
+
+
+class OvertakenError(BuildError):
+    """A newer run on the same target has taken over from this one."""
 
 
 class ChunkError(BuildError):

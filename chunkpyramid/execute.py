@@ -26,6 +26,7 @@ from dask.local import MultiprocessingPoolExecutor
 from chunkpyramid.block import BlockTask
 from chunkpyramid.errors import BuildError
 from chunkpyramid.grid import Box, multiply
+from chunkpyramid.internals import keys_of_worker, pool_size
 from chunkpyramid.journal import BlockSet
 from chunkpyramid.memory import available_memory
 
@@ -57,7 +58,7 @@ def active_machine() -> Machine:
     if get is dask.local.get_sync:
         return Machine("synchronous", 1, 1, memory)
     pool = _configured_pool()
-    count = getattr(pool, "_max_workers", None) or dask.config.get("num_workers", None) or dask.system.CPU_COUNT
+    count = pool_size(pool) or dask.config.get("num_workers", None) or dask.system.CPU_COUNT
     if get is dask.multiprocessing.get or isinstance(pool, ProcessPoolExecutor):
         return Machine("processes", 1, count, memory // count)
     return Machine("threads", count, count, memory)
@@ -160,9 +161,8 @@ def _compute_on(client: Any, graph: da.Array, report: Callable[[Any], None]) -> 
 
 
 def _is_busy(name: str, dask_worker: Any) -> bool:
-    """Whether a worker of distributed knows of any task of this name: one that runs is known until it ends."""
-    keys = [*dask_worker.state.tasks, *dask_worker.active_threads.values()]
-    return any(isinstance(key, tuple) and key[0] == name for key in keys)
+    """Whether a worker of distributed knows of any task of this name."""
+    return any(isinstance(key, tuple) and key[0] == name for key in keys_of_worker(dask_worker))
 
 
 class Workers(Executor):

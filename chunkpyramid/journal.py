@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +15,22 @@ import zarr
 
 from chunkpyramid.errors import BuildError, TargetExistsError
 from chunkpyramid.grid import Box, Shape, windows
-from chunkpyramid.keys import delete, delete_dir, names, put
+from chunkpyramid.keys import delete_dir, fetch, names, put, remove, remove_node
 from chunkpyramid.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.report import format_region
-from chunkpyramid.store import create_level, default_compressors
+from chunkpyramid.runs import ALIVE, Run
+from chunkpyramid.staging import RECORD, SCRATCH, STAGING
+from chunkpyramid.store import METADATA_FILES, create_level, default_compressors
 
 __all__ = ["SCRATCH", "BlockSet", "Flags", "Journal", "update_fingerprint"]
 
-SCRATCH = ".chunkpyramid"
+# of runs, which outlive what they build
+KEPT_IN_SCRATCH = {ALIVE, RECORD, STAGING, *METADATA_FILES}
+
+# so many records are read at once
+AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +63,15 @@ class Flags:
 
     A flag is set if its key exists, and the keys of a window are in a folder of their own: one listing tells them.
     So reading flags takes no memory but for a window, and setting one is one request that touches no other flag.
-    Blocks that are begun and not done may have written some of their write units.
+    Blocks that are begun and not done may have written some of their write units. What is stored under the key has the
+    number of the ``run`` that set it, and with "done" the record of the block, if it leaves any.
     """
 
     store: Any
     path: str
     stage: int
     grid: Shape
+    run: int = 0
     most: int = MOST_TASKS_IN_A_GRAPH
 
     def windows(self) -> Iterator[Box]:
@@ -73,9 +82,31 @@ class Flags:
         """Set the begun flag of a block."""
         self._set("begun", index)
 
-    def finish(self, index: Shape) -> None:
-        """Set the done flag of a block."""
-        self._set("done", index)
+    def finish(self, index: Shape, record: Any = None) -> None:
+        """Set the done flag of a block, with a record of it that JSON can hold."""
+        self._set("done", index, record)
+
+    def records(self) -> Iterator[Any]:
+        """Yield the records of all blocks that are done and have left one."""
+        for window in self.windows():
+            folder = self._folder("done", window.start)
+            keys = [f"{folder}/{name}" for name in sorted(names(self.store, folder))]
+            for start in range(0, len(keys), AT_ONCE):
+                for key, found in zip(
+                    keys[start : start + AT_ONCE],
+                    fetch(self.store, [(key, None) for key in keys[start : start + AT_ONCE]]),
+                    strict=True,
+                ):
+                    if found is None or isinstance(found, Exception):
+                        raise BuildError(f"the record {key} of a block that is done cannot be read: {found}")
+                    record = json.loads(bytes(found)).get("record")
+                    if record is not None:
+                        yield record
+
+    def is_begun(self, index: Shape) -> bool:
+        """Whether a block has been begun, as it is known now."""
+        (found,) = fetch(self.store, [(f"{self._folder('begun', index)}/{_name(index)}", None)])
+        return found is not None
 
     def begun(self, window: Box) -> npt.NDArray[np.bool_]:
         """Return which blocks of a window of the grid have been begun, be they done or not."""
@@ -85,9 +116,9 @@ class Flags:
         """Return which blocks of a window of the grid are done."""
         return self._get("done", window)
 
-    def _set(self, kind: str, index: Shape) -> None:
-        # some stores take no empty values
-        put(self.store, [(f"{self._folder(kind, index)}/{_name(index)}", b"1")])
+    def _set(self, kind: str, index: Shape, record: Any = None) -> None:
+        told = {"run": self.run} if record is None else {"run": self.run, "record": record}
+        put(self.store, [(f"{self._folder(kind, index)}/{_name(index)}", json.dumps(told).encode())])
 
     def _get(self, kind: str, window: Box) -> npt.NDArray[np.bool_]:
         there = names(self.store, self._folder(kind, window.start))
@@ -110,12 +141,13 @@ def _name(index: Sequence[int]) -> str:
 class Journal:
     """The scratch group beside the levels, there from before the first voxel is written until the build is complete."""
 
-    def __init__(self, scratch: zarr.Group):
+    def __init__(self, scratch: zarr.Group, run: Run | None = None):
         self.scratch = scratch
+        self.run = run
 
     @staticmethod
-    def find(group: zarr.Group) -> Journal | None:
-        """Return the journal of an unfinished build or update in the group, or None."""
+    def find(group: zarr.Group, run: Run | None = None) -> Journal | None:
+        """Return the journal of an unfinished build or update in the group, or None; ``run`` goes on with it."""
         try:
             # not through the group: its consolidated metadata, if it has any, know nothing of what is unfinished
             scratch = zarr.open_group(
@@ -127,23 +159,25 @@ class Journal:
             )
         except FileNotFoundError:
             return None
-        return Journal(scratch)
+        return Journal(scratch, run)
 
     @staticmethod
-    def create(
-        group: zarr.Group,
-        stages: Sequence[Stage],
-        levels: Sequence[Level],
-        reduction: Reduction,
-        fingerprint: Mapping[str, Any] | None = None,
-    ) -> Journal:
-        """Create the scratch group with the carry arrays of all stages.
+    def create(group: zarr.Group, run: Run | None, told: Mapping[str, Any]) -> Journal:
+        """Create the scratch group, with what is ``told`` as its attributes; what an earlier one left is removed.
 
-        Those of a ragged carry come about when it is known how long they are. With a ``fingerprint`` it is set up from
-        the beginning.
+        The attributes of one that is there are replaced last: until then it tells what was unfinished before.
         """
-        attributes = None if fingerprint is None else {"fingerprint": dict(fingerprint)}
-        scratch = group.create_group(SCRATCH, overwrite=True, attributes=attributes)
+        path = _scratch_path(group)
+        kept = KEPT_IN_SCRATCH if Journal.find(group) is not None else KEPT_IN_SCRATCH - METADATA_FILES
+        for name in sorted(names(group.store, path) - kept):
+            remove_node(group.store, f"{path}/{name}")
+        scratch = zarr.open_group(group.store, path=path, mode="a", zarr_format=group.metadata.zarr_format)
+        scratch.attrs.put(dict(told))
+        return Journal(scratch, run)
+
+    def create_carry(self, stages: Sequence[Stage], levels: Sequence[Level], reduction: Reduction) -> None:
+        """Create the arrays of the carry; those of a ragged one come about when it is known how long they are."""
+        scratch = self.scratch
         for stage in stages:
             for output in stage.outputs:
                 if output.is_carry:
@@ -158,9 +192,8 @@ class Journal:
                             level.shape,
                             dtype,
                             chunks=level.chunks,
-                            compressors=default_compressors(dtype, group.metadata.zarr_format, labels=False),
+                            compressors=default_compressors(dtype, scratch.metadata.zarr_format, labels=False),
                         )
-        return Journal(scratch)
 
     @property
     def is_set_up(self) -> bool:
@@ -169,8 +202,13 @@ class Journal:
 
     @property
     def levels(self) -> list[str]:
-        """The paths of the levels that the unfinished build makes."""
-        return [str(path) for path, *_ in self._fingerprint.get("levels", [])]
+        """The paths of the arrays that the unfinished build makes or replaces."""
+        return [str(path) for path in cast("list[str]", self.scratch.attrs.get("levels", []))]
+
+    @property
+    def was_consolidated(self) -> bool:
+        """Whether the group had consolidated metadata when the build began."""
+        return bool(self.scratch.attrs.get("consolidated", False))
 
     @property
     def _fingerprint(self) -> dict[str, Any]:
@@ -222,7 +260,8 @@ class Journal:
 
     def flags(self, stage: Stage) -> Flags:
         """Return the flags of the stage's blocks, which can be sent to other processes."""
-        return Flags(self.scratch.store, self.scratch.path, stage.index, stage.grid)
+        number = 0 if self.run is None else self.run.owner.number
+        return Flags(self.scratch.store, self.scratch.path, stage.index, stage.grid, number)
 
     def carry(self, level: int) -> zarr.Group:
         """Return the group with the carry of a level."""
@@ -232,16 +271,22 @@ class Journal:
         return group
 
     @staticmethod
-    def remove(group: zarr.Group) -> None:
-        """Delete the scratch group.
+    def close(group: zarr.Group) -> None:
+        """Delete the metadata of the scratch group: from now on the pyramid is finished.
 
-        Its own metadata go first and at once: with flags or carry gone but the group still there, a rerun would take
+        They go at once and before all else: with flags or carry gone but the group still there, a rerun would take
         the build for unfinished, and compute levels from nothing.
         """
+        path = _scratch_path(group)
+        names = ("zarr.json",) if group.metadata.zarr_format == 3 else (".zgroup", ".zattrs")
+        remove(group.store, [f"{path}/{name}" for name in names])
+
+    @staticmethod
+    def remove(group: zarr.Group) -> None:
+        """Delete the scratch group of a group that no run writes to."""
         if Journal.find(group) is not None:
-            path = _scratch_path(group)
-            delete(group.store, f"{path}/{'zarr.json' if group.metadata.zarr_format == 3 else '.zgroup'}")
-            delete_dir(group.store, path)
+            Journal.close(group)
+            delete_dir(group.store, _scratch_path(group))
 
 
 def update_fingerprint(region: Box) -> dict[str, Any]:

@@ -7,14 +7,14 @@ import os
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from zarr.abc.buffer import Buffer
 from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
-from zarr.buffer import cpu
-from zarr.core.buffer import Buffer, default_buffer_prototype
-from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, WrapperStore
+from zarr.buffer import cpu, default_buffer_prototype
+from zarr.storage import FsspecStore, LocalStore
 
+from chunkpyramid.internals import unwrapped, wait_for
+from chunkpyramid.staging import TORN, StagedStore, write_file
 from chunkpyramid.store import is_in_memory, is_local_path, plain_path
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "names",
     "put",
     "remove",
+    "remove_node",
     "remove_torn",
 ]
 
@@ -35,23 +36,20 @@ Encoded = bytes | memoryview
 # a key, and the range of its bytes if not all are wanted
 Request = tuple[str, ByteRequest | None]
 
-# how the names of files end that are being written, as zarr's own
-TORN = ".partial"
-
 
 def delete(store: Any, key: str) -> None:
     """Delete one key of a store, if it is there."""
-    sync(store.delete(key))
+    wait_for(store.delete(key))
 
 
 def delete_dir(store: Any, path: str) -> None:
     """Delete all keys of a store below a path."""
-    sync(store.delete_dir(path))
+    wait_for(store.delete_dir(path))
 
 
 def is_local(store: Any) -> bool:
     """Whether a store, or what one will be opened at, is a folder of this machine, without a wrapper around it."""
-    return type(store) is LocalStore or is_local_path(plain_path(store))
+    return type(store) in (LocalStore, StagedStore) or is_local_path(plain_path(store))
 
 
 def fetch(store: Any, requests: Sequence[Request]) -> list[Encoded | Exception | None]:
@@ -68,7 +66,7 @@ def fetch(store: Any, requests: Sequence[Request]) -> list[Encoded | Exception |
         return await asyncio.gather(*found, return_exceptions=True)
 
     results: list[Encoded | Exception | None] = []
-    for found in sync(get_all()):
+    for found in wait_for(get_all()):
         if isinstance(found, BaseException) and not isinstance(found, Exception):
             raise found
         results.append(memoryview(found.as_buffer_like()) if isinstance(found, Buffer) else found)
@@ -96,8 +94,9 @@ def put(store: Any, items: Sequence[tuple[str, Encoded]]) -> None:
     Files are written by this thread, under another name first, so that none is ever seen half-written.
     """
     if is_local(store) and not store.read_only:
+        staging = store.staging if isinstance(store, StagedStore) else None
         for key, data in items:
-            _write_file(store.root / key, data)
+            write_file(store.root / key, data, staging)
         return
     # a store in memory keeps what it is given: that has to be a copy without the memory around it
     keeps = is_in_memory(store)
@@ -105,41 +104,35 @@ def put(store: Any, items: Sequence[tuple[str, Encoded]]) -> None:
     _all(*(store.set(key, buffer) for key, buffer in buffers))
 
 
-def _write_file(path: Path, data: Encoded) -> None:
-    torn = path.with_name(f"{path.name}.{uuid4().hex}{TORN}")
-    try:
-        try:
-            file = torn.open("xb", buffering=0)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = torn.open("xb", buffering=0)
-        with file:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-        torn.replace(path)
-    except BaseException:
-        torn.unlink(missing_ok=True)
-        raise
-
-
 def remove(store: Any, keys: Sequence[str]) -> None:
     """Delete keys of a store that may be there."""
+    if isinstance(store, StagedStore):
+        for key in keys:
+            store.remove(key)
+        return
     _all(*map(store.delete, keys))
 
 
 def remove_torn(store: Any, keys: Sequence[str]) -> None:
-    """Delete the temporary files that folders are left with if a process is killed while it writes these keys."""
-    if not is_local(store):
+    """Delete the temporary files that zarr leaves in a folder if a process is killed while it writes these keys."""
+    folder = unwrapped(store)
+    if not isinstance(folder, LocalStore):
         return
     written: dict[Path, set[str]] = {}
-    for path in (store.root / key for key in keys):
+    for path in (folder.root / key for key in keys):
         written.setdefault(path.parent, set()).add(path.name)
-    for folder, names in written.items():
-        for path in folder.glob(f"*{TORN}"):
+    for parent, names in written.items():
+        for path in parent.glob(f"*{TORN}"):
             # named as the key is, then something random; others may be writing beside it
             if path.name.rsplit(".", 2)[0] in names:
                 path.unlink(missing_ok=True)
+
+
+def remove_node(store: Any, path: str) -> None:
+    """Delete a key of a store, and all keys below it as a folder."""
+    remove(store, [path])
+    if not isinstance(store, StagedStore):
+        delete_dir(store, path)
 
 
 def _all(*requests: Coroutine[Any, Any, None]) -> None:
@@ -149,7 +142,7 @@ def _all(*requests: Coroutine[Any, Any, None]) -> None:
         return await asyncio.gather(*requests, return_exceptions=True)
 
     if requests:
-        for error in sync(gathered()):
+        for error in wait_for(gathered()):
             if error is not None:
                 raise error
 
@@ -160,10 +153,8 @@ def names(store: Any, path: str) -> set[str]:
     async def listed() -> set[str]:
         return {name.rstrip("/").rpartition("/")[2] async for name in store.list_dir(path)}
 
-    inner = store
-    while isinstance(inner, WrapperStore):
-        inner = inner._store
+    inner = unwrapped(store)
     if isinstance(inner, FsspecStore):
         # file systems remember listings, and do not know what other processes have written since
         inner.fs.invalidate_cache(f"{inner.path}/{path}")
-    return sync(listed())
+    return wait_for(listed())

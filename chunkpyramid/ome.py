@@ -38,7 +38,10 @@ KEPT_KEYS = ("omero", "image-label")
 
 @dataclass(frozen=True)
 class Multiscale:
-    """A pyramid as its metadata tells: the arrays' paths, level 0 first, and the coordinates of every level."""
+    """A pyramid as its metadata tells: the arrays' paths, level 0 first, and the coordinates of every level.
+
+    ``digest`` tells the build that made it from others.
+    """
 
     paths: tuple[str, ...]
     coordinates: tuple[Coordinates, ...]
@@ -46,6 +49,7 @@ class Multiscale:
     method: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     kept: Mapping[str, Any] = field(default_factory=dict)
+    digest: str | None = None
 
 
 def resolve_version(zarr_format: Any, ome_version: Any) -> tuple[int, str]:
@@ -116,6 +120,7 @@ def read_multiscale(
         coordinates.append(Coordinates(axes, tuple(scale), tuple(translation), known=version not in OLD_VERSIONS))
     metadata = multiscale.metadata
     parameters = metadata.get("kwargs") if isinstance(metadata, Mapping) else None
+    digest = metadata.get("digest") if isinstance(metadata, Mapping) else None
     return Multiscale(
         paths=tuple(level.path for level in multiscale.datasets),
         coordinates=tuple(coordinates),
@@ -123,6 +128,7 @@ def read_multiscale(
         method=multiscale.type,
         parameters=parameters if isinstance(parameters, Mapping) else {},
         kept={key: ome[key] for key in KEPT_KEYS if key in ome},
+        digest=digest if isinstance(digest, str) else None,
     )
 
 
@@ -249,6 +255,7 @@ def with_multiscale(
             "method": "chunkpyramid.build_pyramid",
             "version": software_version,
             "kwargs": dict(multiscale.parameters),
+            "digest": multiscale.digest,
         },
     }
     if version == "0.4":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -123,21 +126,36 @@ class Prepared:
     @property
     def multiscale(self) -> ome.Multiscale:
         """The metadata of the finished pyramid."""
+        return ome.Multiscale(
+            paths=tuple(level.path for level in self.plan.levels),
+            coordinates=self.coordinates,
+            # an image that has a name keeps it, unless it is given another; a variable's name is its path
+            name=self.source.name or self.name if (self.name, self.layout) == ("image", "flat") else self.name,
+            method=self.reduction.name,
+            parameters=self.parameters,
+            kept=self.kept,
+            digest=self.digest,
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the metadata tell of how the levels are made."""
         reduction = self.reduction
         parameters: dict[str, Any] = {"method": reduction.name}
         if reduction.name == "mean":
             parameters["rounding"] = reduction.rounding
         if reduction.sparse:
             parameters |= {"sparse": True, "background": ome.json_number(reduction.background)}
-        return ome.Multiscale(
-            paths=tuple(level.path for level in self.plan.levels),
-            coordinates=self.coordinates,
-            # an image that has a name keeps it, unless it is given another; a variable's name is its path
-            name=self.source.name or self.name if (self.name, self.layout) == ("image", "flat") else self.name,
-            method=reduction.name,
-            parameters=parameters,
-            kept=self.kept,
-        )
+        return parameters
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this build from all others, those with other attributes or coordinates included."""
+        told = [self.fingerprint, self.name, repr(self.coordinates), repr(sorted(self.format.attributes.items()))]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for name, variable in sorted(self.source.dimension_coordinates.items()):
+            digest.update(f"{name} {variable.dtype} {variable.attrs} {variable.values.tolist()}".encode())
+        return digest.hexdigest()
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -170,13 +188,14 @@ class Prepared:
         request = replace(self.request, begun=stages)
         return replace(self, request=request, plan=replace(make_plan(request), hints=self.plan.hints))
 
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """Return what must agree for a build to continue an unfinished one, in values that JSON can hold."""
+        """What must agree for a build to continue an unfinished one, in values that JSON can hold."""
         return {
             "source": self.source.identity(),
             "shape": list(self.source.shape),
             "dtype": str(self.reduction.dtype),
-            **self.multiscale.parameters,
+            **self.parameters,
             "levels": [
                 [level.path, *map(list, (level.shape, level.chunks, level.shards or ()))] for level in self.plan.levels
             ],

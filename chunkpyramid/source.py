@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import numpy.typing as npt
 import zarr
 
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.grid import Shape
+from chunkpyramid.internals import zarr_arrays_in
 from chunkpyramid.ome import Multiscale
 from chunkpyramid.store import store_id
 
 __all__ = ["Image", "Source"]
-
-
-class ZarrSearch(cloudpickle.Pickler):  # type: ignore[misc]
-    """Walks over an object as pickle does, and keeps the zarr arrays that it meets."""
-
-    def __init__(self) -> None:
-        super().__init__(self)
-        self.found: list[zarr.Array[Any]] = []
-
-    def write(self, data: bytes) -> int:
-        return len(data)
-
-    def persistent_id(self, obj: Any) -> str | None:
-        if isinstance(obj, zarr.Array):
-            self.found.append(obj)
-        return "not walked into" if isinstance(obj, zarr.Array | np.ndarray) else None
 
 
 @dataclass(frozen=True)
@@ -89,10 +72,9 @@ class Source:
         """Return the zarr arrays that are read, also those that a dask graph reads."""
         if self.is_zarr:
             return [self.array]
-        search = ZarrSearch()
-        with suppress(Exception):  # what cannot be pickled is searched as far as that goes
-            search.dump(self.array.dask)
-        return search.found
+        if self.in_memory is not None:
+            return []
+        return zarr_arrays_in(self.array.dask)
 
     @property
     def shape(self) -> Shape:

@@ -17,6 +17,7 @@ from chunkpyramid.journal import Journal
 from chunkpyramid.memory import headroom
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import PyramidPlan, Stage, carry_chunks
+from chunkpyramid.presence import Presence
 from chunkpyramid.progress import progress_bar
 
 __all__ = ["Progress", "Work", "check_progress"]
@@ -31,7 +32,8 @@ class Work:
     """A plan, and what it is about.
 
     ``source`` is what the first stage reads, a zarr array or a dask array, and ``arrays`` the levels, by index.
-    ``task`` makes the task of a stage, from the arguments of `BlockTask`. With ``skips_blank`` the fill value is zero,
+    ``present`` are the arrays that the first stage reads in any way. ``task`` makes the task of a stage, from the
+    arguments of `BlockTask`. With ``skips_blank`` the fill value is zero,
     and zeros need not be written.
     """
 
@@ -41,6 +43,7 @@ class Work:
     arrays: Mapping[int, zarr.Array[Any]]
     journal: Journal
     skips_blank: bool
+    present: tuple[Presence, ...] = ()
     task: Callable[..., BlockTask] = BlockTask
 
     def run(self, progress: Progress) -> None:
@@ -53,6 +56,8 @@ class Work:
         # imported here, because dask takes longer to import than all the rest
         from chunkpyramid.execute import run_stage
 
+        run = self.journal.run
+        alive = None if run is None else run.sign_of_life()
         tasks = [(stage, self._task(stage)) for stage in self.plan.stages]
         total = sum(task.blocks.size for _, task in tasks)
         with _callback(progress) as callback:
@@ -61,6 +66,8 @@ class Work:
             def report(blocks: int) -> None:
                 nonlocal finished
                 finished += blocks
+                if alive is not None:
+                    alive()
                 if callback is not None and blocks:
                     callback(finished, total)
 
@@ -69,6 +76,10 @@ class Work:
                 lazy = None if stage.index > 0 or isinstance(self.source, zarr.Array) else self.source
                 run_stage(task, lazy, self.plan.threads, report)
                 yield stage
+        if run is not None:
+            run.check()
+        for array in self.present:
+            array.check()
 
     def _task(self, stage: Stage) -> BlockTask:
         flags = self.journal.flags(stage)
@@ -85,6 +96,8 @@ class Work:
             home=home_of(flags),
             headroom=headroom(stage.memory, stage.tasks, self.plan.threads, self.plan.memory_limit),
             skips_blank=self.skips_blank and self.reduction.keeps_blank,
+            tried_by=self.journal.run,
+            present=self.present if stage.index == 0 else (),
         )
 
     def _carry(self, index: int) -> Carry:

@@ -13,11 +13,12 @@ from zipfile import is_zipfile
 import numpy as np
 import zarr
 from zarr.abc.store import Store
-from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, ZipStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
 from chunkpyramid.grid import Shape
+from chunkpyramid.internals import protocol_of, unwrapped, wait_for
+from chunkpyramid.staging import SCRATCH
 
 __all__ = [
     "array_name",
@@ -50,13 +51,8 @@ METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
 def is_in_memory(store: Any) -> bool:
     """Whether the store lives in the memory of this process, where no other process can write."""
-    while isinstance(store, WrapperStore):
-        store = store._store
-    if isinstance(store, FsspecStore):
-        fs: Any = store.fs
-        protocol = getattr(getattr(fs, "sync_fs", fs), "protocol", ())
-        return "memory" in ((protocol,) if isinstance(protocol, str) else protocol)
-    return isinstance(store, MemoryStore)
+    store = unwrapped(store)
+    return "memory" in protocol_of(store) if isinstance(store, FsspecStore) else isinstance(store, MemoryStore)
 
 
 def is_local_path(location: object) -> bool:
@@ -245,15 +241,11 @@ def _store_above(store: Any) -> tuple[Any, str]:
 
 def store_id(node: zarr.Array[Any] | zarr.Group) -> str:
     """Return a string that is the same for two openings of one place, and different for two places."""
-    store: Any = node.store
-    while isinstance(store, WrapperStore):
-        store = store._store
+    store = unwrapped(node.store)
     if isinstance(store, LocalStore):
         root = path_id(store.root)
     elif isinstance(store, FsspecStore):
-        filesystem = getattr(store.fs, "sync_fs", store.fs)
-        protocol = filesystem.protocol if isinstance(filesystem.protocol, str) else filesystem.protocol[0]
-        root = f"{protocol}://{store.path}"
+        root = f"{protocol_of(store)[0]}://{store.path}"
     else:
         root = str(store)
     return f"{root.rstrip('/')}/{node.path}".rstrip("/")
@@ -289,7 +281,8 @@ def existing_group(target: Any, storage_options: Mapping[str, Any] | None = None
     try:
         node = zarr.open(target, mode="r+", use_consolidated=False, storage_options=_options(target, storage_options))
     except FileNotFoundError:
-        if is_local_path(target) and os.listdir(target):
+        # a build that was killed at its very beginning leaves nothing but its scratch folder
+        if is_local_path(target) and any(not name.startswith(SCRATCH) for name in os.listdir(target)):
             raise TargetExistsError(
                 f"{os.fspath(target)!r} holds files that are no zarr group; they are never overwritten: choose "
                 "another target"
@@ -318,12 +311,12 @@ def _check_local_target(path: Path) -> None:
 
 
 def entries(group: zarr.Group) -> list[str]:
-    """Return the names of everything in a group, be it zarr or not."""
+    """Return the names of everything in a group, be it zarr or not, but for what builds leave there for a time."""
 
     async def names() -> set[str]:
         return {name.rstrip("/") async for name in group.store.list_dir(group.path)}
 
-    return sorted(sync(names()) - METADATA_FILES)
+    return sorted(name for name in wait_for(names()) - METADATA_FILES if not name.startswith(SCRATCH))
 
 
 def empty_group(

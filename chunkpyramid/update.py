@@ -13,14 +13,16 @@ import zarr
 
 from chunkpyramid.block import BlockTask
 from chunkpyramid.carry import CarryWriter
-from chunkpyramid.chunks import ChunkWriter, erase_torn
+from chunkpyramid.chunks import ChunkWriter
 from chunkpyramid.errors import ArgumentError, ChunkError
 from chunkpyramid.existing import plan_existing
 from chunkpyramid.grid import Box, Shape, ceil_div, multiply
 from chunkpyramid.journal import Journal, update_fingerprint
 from chunkpyramid.plan import Level
+from chunkpyramid.presence import presences
 from chunkpyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.report import format_region
+from chunkpyramid.runs import begin_run, group_of
 from chunkpyramid.stages import Progress, Work, check_progress
 from chunkpyramid.store import check_deletes
 from chunkpyramid.units import PartialUnits, WriteUnits
@@ -82,31 +84,41 @@ def update_pyramid(
     check_deletes(getattr(target, "store", target))
     pyramid = pyramid_at(target)
     box = _box(region, tuple(map(int, pyramid.levels[0].shape)))
-    unfinished = Journal.find(pyramid.group)
-    if unfinished is not None:
-        unfinished.check_region(box, pyramid.group)
-    existing = plan_existing(pyramid, memory_limit)
-    plan = existing.plan
+    _check_unfinished(pyramid.group, box)
+    plan = plan_existing(pyramid, memory_limit).plan
     if box.size == 0 or len(plan.levels) == 1:
         return pyramid
-    journal = Journal.create(
-        pyramid.group, plan.stages, plan.levels, existing.reduction, fingerprint=update_fingerprint(box)
-    )
-    Work(
-        plan,
-        existing.reduction,
-        pyramid.levels[0],
-        dict(enumerate(pyramid.levels)),
-        journal,
-        skips_blank=False,
-        task=partial(
-            UpdateTask,
-            region=_whole_voxels(box, plan.levels[-1].cumulative),
-            runs_again=unfinished is not None,
-        ),
-    ).run(progress)
-    Journal.remove(pyramid.group)
+    run = begin_run(pyramid.group.store, pyramid.group.path, alone=True, where=str(pyramid.group))
+    with run.living():
+        # another process may have been here since
+        own = pyramid_at(Pyramid(group_of(run, pyramid.group.metadata.zarr_format), pyramid.multiscale))
+        unfinished = _check_unfinished(own.group, box)
+        existing = plan_existing(own, memory_limit)
+        journal = Journal.create(own.group, run, {"fingerprint": update_fingerprint(box)})
+        journal.create_carry(existing.plan.stages, existing.plan.levels, existing.reduction)
+        Work(
+            existing.plan,
+            existing.reduction,
+            own.levels[0],
+            dict(enumerate(own.levels)),
+            journal,
+            skips_blank=False,
+            present=presences(own.levels[:1]),
+            task=partial(
+                UpdateTask, region=_whole_voxels(box, plan.levels[-1].cumulative), runs_again=unfinished is not None
+            ),
+        ).run(progress)
+        Journal.close(own.group)
+        run.finish()
     return pyramid
+
+
+def _check_unfinished(group: zarr.Group, box: Box) -> Journal | None:
+    """Return the journal of an unfinished update that one of this region finishes, None if there is none."""
+    unfinished = Journal.find(group)
+    if unfinished is not None:
+        unfinished.check_region(box, group)
+    return unfinished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,16 +129,10 @@ class UpdateTask(BlockTask):
     """
 
     region: Box
-    runs_again: bool
-
     advice: ClassVar[str] = "what is done so far is kept: run update_pyramid for the same region again"
 
-    def run(self, index: Shape, values: npt.NDArray[Any] | None) -> None:
-        if self.runs_again:
-            for output in self.stage.outputs:
-                if not output.is_carry:
-                    erase_torn(self.arrays[output.level], self._block(index).fold(output.factor))
-        super().run(index, values)
+    def run(self, index: Shape, values: npt.NDArray[Any] | None, *, again: bool) -> None:
+        super().run(index, values, again=again or self.runs_again)
 
     @property
     def blocks(self) -> Box:
@@ -146,7 +152,7 @@ class UpdateTask(BlockTask):
         region = self._region_read
         return [piece.intersect(region) for piece in pieces if piece.overlaps(region)]
 
-    def open_units(self, level: int) -> WriteUnits:
+    def open_units(self, level: int, *, again: bool) -> WriteUnits:
         return UpdatedUnits(self.arrays[level], _around(self.region, self.levels[level]).clip(self.levels[0].shape))
 
     def finish(self, index: Shape, units: Any, carry: CarryWriter | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -24,10 +24,12 @@ from chunkpyramid.grid import Box, Shape, multiply, tile
 from chunkpyramid.journal import Journal
 from chunkpyramid.keys import fetch, names, put
 from chunkpyramid.methods import Reduction, State
-from chunkpyramid.pyramid import pyramid_at
+from chunkpyramid.presence import presences
+from chunkpyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.report import format_table
+from chunkpyramid.runs import Run, begin_run, group_of
 from chunkpyramid.stages import Progress, Work, check_progress
-from chunkpyramid.store import create_level, default_compressors, empty_group, entries, existing_group
+from chunkpyramid.store import check_deletes, create_level, default_compressors, empty_group, entries, existing_group
 from chunkpyramid.units import PartialUnits, WriteUnits
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]
@@ -177,9 +179,23 @@ def verify_pyramid(
     journal = Journal.find(pyramid.group)
     if journal is not None:
         journal.check_region(None, pyramid.group)
-    existing = plan_existing(pyramid, memory_limit)
-    with _scratch_group(scratch, pyramid.group.metadata.zarr_format) as group:
-        return _verify(existing, group, float(fraction), int(seed), bool(repair), progress)
+    with ExitStack() as stack:
+        run = None
+        if repair:
+            check_deletes(pyramid.group.store)
+            run = begin_run(pyramid.group.store, pyramid.group.path, alone=True, where=str(pyramid.group))
+            stack.enter_context(run.living())
+            pyramid = pyramid_at(Pyramid(group_of(run, pyramid.group.metadata.zarr_format), pyramid.multiscale))
+            # another process may have been here since
+            journal = Journal.find(pyramid.group)
+            if journal is not None:
+                journal.check_region(None, pyramid.group)
+        existing = plan_existing(pyramid, memory_limit)
+        group = stack.enter_context(_scratch_group(scratch, pyramid.group.metadata.zarr_format))
+        found = _verify(existing, group, run, float(fraction), int(seed), bool(repair), progress)
+        if run is not None:
+            run.finish()
+        return found
 
 
 @contextmanager
@@ -207,10 +223,17 @@ def _scratch_group(scratch: Any, zarr_format: int) -> Iterator[zarr.Group]:
 
 
 def _verify(
-    existing: Existing, scratch: zarr.Group, fraction: float, seed: int, repair: bool, progress: Progress
+    existing: Existing,
+    scratch: zarr.Group,
+    run: Run | None,
+    fraction: float,
+    seed: int,
+    repair: bool,
+    progress: Progress,
 ) -> Verification:
     plan, pyramid = existing.plan, existing.pyramid
-    journal = Journal.create(scratch, plan.stages, plan.levels, existing.reduction)
+    journal = Journal.create(scratch, run, {})
+    journal.create_carry(plan.stages, plan.levels, existing.reduction)
     copies = _copies(existing, journal.scratch)
     # later stages need all of what earlier ones read
     stages = plan.stages if fraction == 1 else plan.stages[:1]
@@ -221,6 +244,7 @@ def _verify(
         dict(enumerate(pyramid.levels)),
         journal,
         skips_blank=False,
+        present=presences(pyramid.levels[:1]),
         task=partial(VerifyTask, fraction=fraction, seed=seed, repair=repair, copies=copies, findings=journal.scratch),
     )
     problems: list[ChunkProblem] = []
@@ -279,9 +303,9 @@ class VerifyTask(BlockTask):
 
     advice: ClassVar[str] = "run verify_pyramid again"
 
-    def run(self, index: Shape, values: npt.NDArray[Any] | None) -> None:
+    def run(self, index: Shape, values: npt.NDArray[Any] | None, *, again: bool) -> None:
         task = replace(self, found=[])
-        super(VerifyTask, task).run(index, values)
+        super(VerifyTask, task).run(index, values, again=again)
 
     def pieces(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         if self.fraction == 1:
@@ -292,7 +316,7 @@ class VerifyTask(BlockTask):
         least = chosen.min() if index == sure else -1.0
         return [piece for piece, at in zip(pieces, chosen, strict=True) if at < self.fraction or at == least]
 
-    def open_units(self, level: int) -> WriteUnits:
+    def open_units(self, level: int, *, again: bool) -> WriteUnits:
         copy = self.copies.get(level)
         return CheckedUnits(self.arrays[level], level, self.found, repair=self.repair, copy=copy)
 

@@ -16,17 +16,17 @@ PACKAGE = Path(chunkpyramid.__file__).parent
 FLOORS = tuple(
     set(names.split())
     for names in (
-        "errors exact_mode grid methods physical_units reduce reduction warn _version",
-        "arguments blocking chunking coordinates downsample factors memory phantom plan planner report",
-        "chunks codec dataarray keys level_coordinates ome opening progress shards source store",
+        "errors exact_mode grid methods owner physical_units reduce reduction warn _version",
+        "arguments blocking chunking coordinates downsample factors internals memory omero phantom plan planner report",
+        "chunks codec dataarray keys level_coordinates ome opening presence progress runs shards source staging store",
         "block carry journal units",
         "execute stages",
-        "accessor build cli demo existing labelled prepare pyramid update verify",
+        "accessor build cli demo existing labelled prepare pyramid target update verify",
     )
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__"))
-PURE = set.union(*FLOORS[:2]) - {"phantom", "_version"}
+PURE = set.union(*FLOORS[:2]) - {"internals", "phantom", "_version"}
 
 
 class WithoutTypes(ast.NodeTransformer):

@@ -1,0 +1,236 @@
+"""The target of a build: what is there, what may be done with it, and creating what the build fills."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import zarr
+from zarr.storage import LocalStore
+
+from chunkpyramid import ome
+from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
+from chunkpyramid.journal import Journal
+from chunkpyramid.keys import names, remove_node
+from chunkpyramid.prepare import Prepared
+from chunkpyramid.runs import Run, group_of
+from chunkpyramid.staging import SCRATCH
+from chunkpyramid.store import (
+    empty_group,
+    entries,
+    existing_group,
+    is_consolidated,
+    is_local_path,
+    level_array,
+    path_id,
+    plain_path,
+    shape_in,
+    store_id,
+)
+
+__all__ = ["Action", "Target"]
+
+logger = logging.getLogger(__name__)
+
+
+class Action(Enum):
+    """What is to be done with a target."""
+
+    CREATE = auto()
+    RESUME = auto()
+    NOTHING = auto()
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a prepared build goes, and whether it may go on there, or replace what is there."""
+
+    prepared: Prepared
+    storage_options: Mapping[str, Any] | None
+    resume: bool
+    overwrite: bool
+
+    @property
+    def location(self) -> Any:
+        return plain_path(self.prepared.target)
+
+    @property
+    def where(self) -> str:
+        """The target as messages name it."""
+        if self.prepared.group is not None:
+            return str(self.prepared.group)
+        location = self.location
+        if not is_local_path(location):
+            return repr(location)
+        link = f", a symbolic link to {os.path.realpath(location)!r}," if os.path.islink(location) else ""
+        return f"{os.fspath(location)!r}{link}"
+
+    def find(self) -> zarr.Group | None:
+        """Return the group that is there, None if there is none.
+
+        Raises
+        ------
+        ArgumentError, TargetExistsError
+            If there is no target, or it and what the source reads are inside of each other, or something else is there.
+        """
+        if self.prepared.group is not None:
+            return self.prepared.group
+        if self.prepared.target is None:
+            raise ArgumentError(
+                "target is needed: a source in memory has no group of its own that the levels could go to"
+            )
+        group = existing_group(self.location, self.storage_options)
+        self._refuse_overlap(self.location if group is None else group)
+        return group
+
+    def place(self, group: zarr.Group | None) -> tuple[Any, str]:
+        """Return the store and path of the group, which is created in stores that are no folders."""
+        if group is None:
+            location = self.location
+            if is_local_path(location):
+                return LocalStore(os.path.realpath(location)), ""
+            if type(location) is LocalStore:
+                return location, ""
+            group = empty_group(location, self.prepared.format.zarr_format, storage_options=self.storage_options)
+        return group.store, group.path
+
+    def find_in(self, run: Run) -> zarr.Group | None:
+        """Return the group as a run sees and writes it, None if it is still to be created."""
+        try:
+            return zarr.open_group(run.store, path=run.path, mode="r+", use_consolidated=False)
+        except FileNotFoundError:
+            return None
+
+    def decide(self, group: zarr.Group | None) -> Action:
+        """Return what is to be done.
+
+        Raises
+        ------
+        TargetExistsError
+            If something is there that may not be replaced.
+        """
+        if group is None or self.overwrite:
+            return Action.CREATE
+        journal = Journal.find(group)
+        if journal is not None and journal.is_set_up:
+            if not self.resume:
+                raise TargetExistsError(
+                    f"{self.where} holds an unfinished build: pass resume=True to finish it, or overwrite=True to "
+                    "begin anew"
+                )
+            journal.check(self.prepared.fingerprint, self.where)
+            return Action.RESUME
+        if self._was_cut_off(group, journal):
+            return Action.CREATE
+        if journal is None and self._is_finished(group):
+            return Action.NOTHING
+        self._refuse_existing(group)
+        return Action.CREATE
+
+    def create(self, run: Run, group: zarr.Group | None, *, is_new: bool) -> tuple[zarr.Group, Journal]:
+        """Create the level arrays and the scratch group, in place of what is there and may be replaced.
+
+        Where the group ``is_new``, files that are beside it are nobody's to delete.
+        """
+        prepared = self.prepared
+        levels = prepared.plan.levels
+        own = levels[1:] if prepared.in_place else levels
+        consolidated, waste = False, set(prepared.own_paths)
+        if group is not None:
+            journal = Journal.find(group)
+            consolidated = is_consolidated(group) or (journal is not None and journal.was_consolidated)
+            if self._was_cut_off(group, journal) and journal is not None:
+                waste |= set(journal.levels)
+            Journal.close(group)
+            if not prepared.in_place and (journal is not None or not is_new):
+                # metadata first: without them it is no pyramid any more
+                for name in sorted(names(group.store, group.path) - {SCRATCH}, key=lambda name: "." not in name):
+                    remove_node(group.store, f"{group.path}/{name}".lstrip("/"))
+        group = group_of(run, prepared.format.zarr_format)
+        told = {"levels": [level.path for level in own], "consolidated": consolidated}
+        journal = Journal.create(group, run, told)
+        if prepared.in_place:
+            self._forget_levels(group, waste | {level.path for level in own})
+        journal.create_carry(prepared.plan.stages, levels, prepared.reduction)
+        for level in own:
+            prepared.format.create(group, level)
+        journal.set_up(prepared.fingerprint, prepared.blocks)
+        return group, journal
+
+    def _was_cut_off(self, group: zarr.Group, journal: Journal | None) -> bool:
+        """Whether a build was killed while it was set up: then nothing was computed yet."""
+        if journal is None or journal.is_set_up:
+            return False
+        # metadata are written last: with them it is an update that was cut off, and there is a pyramid to lose
+        return self.prepared.in_place or ome.read_multiscale(group.attrs.asdict(), shape_in(group)) is None
+
+    def _is_finished(self, group: zarr.Group) -> bool:
+        """Whether there is the pyramid that this build would make, finished."""
+        first = self.prepared.plan.levels[0].path
+        found = ome.read_multiscale(group.attrs.asdict(), shape_in(group), dataset=first)
+        wanted = self.prepared.multiscale
+        if found is None or found.digest != wanted.digest or found.paths != wanted.paths:
+            return False
+        try:
+            arrays = [level_array(group, path) for path in found.paths]
+        except SourceNotFoundError:
+            return False
+        levels = self.prepared.plan.levels
+        return found.coordinates == wanted.coordinates and all(
+            array.shape == level.shape and array.chunks == level.chunks
+            for array, level in zip(arrays, levels, strict=True)
+        )
+
+    def _forget_levels(self, group: zarr.Group, paths: set[str]) -> None:
+        """Delete levels beside the source that are to be replaced; the metadata name only level 0 from then on."""
+        first = self.prepared.plan.levels[0].path
+        if self.prepared.own_paths:
+            group.attrs.put(ome.only_level_0(group.attrs.asdict(), first))
+        for path in sorted(paths):
+            if path in group:
+                del group[path]
+
+    def _refuse_overlap(self, target: Any) -> None:
+        """Refuse a target that contains what the source reads, which would be deleted, or that is inside of it."""
+        if isinstance(target, zarr.Group):
+            there = store_id(target) + "/"
+        elif is_local_path(target):
+            there = path_id(target) + "/"
+        else:
+            return
+        source = self.prepared.source
+        for array in source.zarr_arrays() if self.overwrite or source.is_zarr else ():
+            here = store_id(array) + "/"
+            if here.startswith(there):
+                raise ArgumentError(
+                    f"the target {target} contains the source {array}: give another target"
+                    + (", or target=None to build beside the source" if source.is_zarr else "")
+                )
+            if there.startswith(here):
+                raise ArgumentError(f"the target {target} lies inside the source array {array}: give another target")
+
+    def _refuse_existing(self, group: zarr.Group) -> None:
+        prepared = self.prepared
+        if prepared.in_place:
+            taken = [level.path for level in prepared.plan.levels[1:] if level.path in group]
+            if taken:
+                raise TargetExistsError(
+                    f"the group of the source, {group}, has {taken} already: pass overwrite=True to replace them, "
+                    "or give target="
+                )
+            return
+        members = entries(group)
+        if members or group.attrs.asdict():
+            raise TargetExistsError(
+                f"{self.where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to "
+                "replace it, or choose another target"
+            )
+        if group.metadata.zarr_format != prepared.format.zarr_format:
+            raise TargetExistsError(
+                f"{self.where} is a group of zarr format {group.metadata.zarr_format}, not "
+                f"{prepared.format.zarr_format}: pass overwrite=True to replace it, or choose another target"
+            )
