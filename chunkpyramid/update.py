@@ -129,6 +129,7 @@ class UpdateTask(BlockTask):
     """
 
     region: Box
+    runs_again: bool
     advice: ClassVar[str] = "what is done so far is kept: run update_pyramid for the same region again"
 
     def run(self, index: Shape, values: npt.NDArray[Any] | None, *, again: bool) -> None:
