@@ -10,15 +10,16 @@ import numpy.typing as npt
 import xarray as xr
 
 from chunkpyramid.build import build_pyramid, plan_pyramid
-from chunkpyramid.coordinates import Coordinates
-from chunkpyramid.dataarray import coordinates_of_dataarray, regular_step
+from chunkpyramid.dataarray import attributes_of_dataarray, coordinates_of_dataarray
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
-from chunkpyramid.grid import Shape, ceil_div, ceil_shape
-from chunkpyramid.level_coordinates import dimension_coordinates
-from chunkpyramid.methods import Reduction, auto_method, resolve_method
+from chunkpyramid.grid import Shape, ceil_div
+from chunkpyramid.level_coordinates import dropped_coordinates, level_variables
+from chunkpyramid.methods import Reduction, auto_method, can_be_sparse, resolve_method
+from chunkpyramid.missing import leaving_out_missing
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.pyramid import Pyramid
+from chunkpyramid.warn import warn
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -41,7 +42,9 @@ class PyramidAccessor:
         target : path, URL or zarr store
             The output group.
         **options
-            As `chunkpyramid.build_pyramid` takes them; ``name`` defaults to the DataArray's name.
+            As `chunkpyramid.build_pyramid` takes them; ``name`` defaults to the DataArray's name, and ``layout`` to
+            "datatree", which `xarray.open_datatree` opens. As in the reductions of xarray there is ``skipna``: True
+            leaves out NaN (of means and modes), False does not, and None, the default, leaves out NaN of floats.
 
         Returns
         -------
@@ -78,9 +81,10 @@ class PyramidAccessor:
         *,
         method: str = "auto",
         factor: FactorLike = 2,
-        sparse: bool = False,
-        background: Any = 0,
+        sparse: bool | None = None,
+        background: Any = None,
         rounding: str = "nearest",
+        skipna: bool | None = None,
     ) -> xr.DataTree:
         """Return this DataArray and ``n`` coarser levels, lazily.
 
@@ -90,6 +94,8 @@ class PyramidAccessor:
             How many levels below level 0.
         method, factor, sparse, background, rounding
             As `chunkpyramid.build_pyramid` takes them.
+        skipna : bool, optional
+            As for `build`.
 
         Returns
         -------
@@ -117,54 +123,58 @@ class PyramidAccessor:
         n = whole_number(n, "n", least=0)
         coordinates = coordinates_of_dataarray(array, strict=False)
         dtype = np.dtype(array.dtype).newbyteorder("=")
-        reduction = resolve_method(
-            auto_method(dtype) if method == "auto" else method,
-            dtype,
-            sparse=sparse,
-            background=background,
-            rounding=rounding,
-        )
+        method = auto_method(dtype) if method == "auto" else method
+        told = {"sparse": sparse, "background": background} | self._skipping(skipna, method, sparse, background)
+        _, missing = attributes_of_dataarray(array)
+        sparse, background = leaving_out_missing(missing, method, told["sparse"], told["background"])
+        reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=rounding)
         names = coordinates.names
         scale = coordinates.scale if coordinates.known else None
         factors = resolve_factors(factor, n, array.shape, names, coordinates.spatial, scale, array.shape)
         name = self._named({})["name"]
-        nodes = {"/s0": self._without_other_coordinates().to_dataset(name=name)}
+        variables = {str(coordinate): array.coords[coordinate].variable for coordinate in array.coords}
+        totals = cumulative_factors(factors, array.ndim)
+        dropped = dropped_coordinates(variables, array.dims, totals[-1])
+        if dropped:
+            warn(
+                f"the coordinates {dropped} have several axes and are left out of the levels that are coarser along one"
+            )
+        nodes = {"/s0": array.to_dataset(name=name)}
         lazy = lazy_levels(array.chunk() if array.chunks is None else array, factors, reduction)
-        for index, (values, total) in enumerate(zip(lazy, cumulative_factors(factors, array.ndim)[1:], strict=True), 1):
-            level = coordinates.at(total, centre_moves=reduction.name != "stride")
-            nodes[f"/s{index}"] = xr.DataArray(
-                values, dims=array.dims, coords=self._coordinates(level, total), name=name, attrs=array.attrs
-            ).to_dataset()
+        for index, (values, total) in enumerate(zip(lazy, totals[1:], strict=True), 1):
+            own = level_variables(variables, array.dims, total, is_first=reduction.name == "stride")
+            level = xr.DataArray(values, dims=array.dims, name=name, attrs=array.attrs)
+            nodes[f"/s{index}"] = level.assign_coords(own).to_dataset()
         return xr.DataTree.from_dict(nodes)
 
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a build, with the defaults of the accessor."""
         name = self._array.name
         usable = isinstance(name, str) and name not in self._array.dims and "/" not in name
         if self._array.chunks is not None and name == self._array.data.name:
             usable = False  # xarray takes over the name of the graph, which tells nobody anything
-        return {"name": name if usable else "image", **options}
+        defaults = {"name": name if usable else "image", "layout": "datatree"}
+        skipna = options.pop("skipna", None)
+        method, sparse, background = (options.get(key) for key in ("method", "sparse", "background"))
+        return {**defaults, **options, **self._skipping(skipna, method or "auto", sparse, background)}
 
-    def _without_other_coordinates(self) -> xr.DataArray:
-        return self._array.drop_vars([c for c in self._array.coords if c not in self._array.dims])
-
-    def _coordinates(self, level: Coordinates, total: Sequence[int]) -> dict[str, Any]:
-        """Return the coordinates of a level along those axes where the DataArray has some."""
-        array = self._array
-        regular = dimension_coordinates(level, ceil_shape(array.shape, total))
-        result: dict[str, Any] = {}
-        for dim, factor in zip(array.dims, total, strict=True):
-            if dim not in array.coords:
-                continue
-            values = array[dim].values
-            if factor == 1:
-                values = values.copy()
-            elif regular_step(values) is not None:
-                values = regular[str(dim)][1]
-            else:
-                # uneven coordinates have no centre that a formula knows: the level keeps the first of each footprint
-                values = values[::factor]
-            result[str(dim)] = (dim, values, array[dim].attrs)
-        return result
+    def _skipping(self, skipna: bool | None, method: str, sparse: bool | None, background: Any) -> dict[str, Any]:
+        """Return what ``skipna`` means for ``sparse`` and ``background``."""
+        if skipna is not None and not isinstance(skipna, bool | np.bool_):
+            raise ArgumentError(f"skipna must be True, False or None, but {skipna!r} was given")
+        is_told = sparse is not None or background is not None
+        if skipna and is_told:
+            raise ArgumentError("skipna=True leaves out NaN: give either this or sparse= and background=")
+        if self._array.dtype.kind != "f" or is_told or skipna is False:
+            return {"sparse": False} if skipna is False and not is_told else {}
+        if not can_be_sparse("mean" if method == "auto" else method):
+            if skipna:
+                raise ArgumentError(f"skipna=True: method {method!r} cannot leave out NaN, only means and modes can")
+            return {}
+        _, missing = attributes_of_dataarray(self._array)
+        if missing is not None and skipna is None:
+            return {}
+        return {"sparse": True, "background": float("nan")}
 
 
 def lazy_levels(array: xr.DataArray, factors: Sequence[Shape], reduction: Reduction) -> list[da.Array]:

@@ -38,8 +38,8 @@ def plan_pyramid(
     method: str = "auto",
     factor: FactorLike = 2,
     levels: int | None = None,
-    sparse: bool = False,
-    background: Any = 0,
+    sparse: bool | None = None,
+    background: Any = None,
     rounding: str = "nearest",
     axes: str | Sequence[str] | None = None,
     voxel_size: Any = None,
@@ -96,8 +96,8 @@ def build_pyramid(
     method: str = "auto",
     factor: FactorLike = 2,
     levels: int | None = None,
-    sparse: bool = False,
-    background: Any = 0,
+    sparse: bool | None = None,
+    background: Any = None,
     rounding: str = "nearest",
     axes: str | Sequence[str] | None = None,
     voxel_size: Any = None,
@@ -132,10 +132,12 @@ def build_pyramid(
         axis; a list with one tuple per level; "isotropic" doubles the finest axis and those that come nearer to it.
     levels : int, optional
         How many levels below level 0. Default: until a level fits in one chunk along every downsampled axis.
-    sparse : bool
-        Voxels equal to ``background`` neither vote nor count (mean, mode and exact_mode).
-    background : number
-        Default 0; NaN is allowed for floats.
+    sparse : bool, optional
+        Voxels equal to ``background`` neither vote nor count (mean, mode and exact_mode). Default: True if the source
+        declares a missing value (``_FillValue`` or ``missing_value`` in its attributes or in xarray's encoding) and no
+        ``background`` is given, else False.
+    background : number, optional
+        Default: the missing value that the source declares, else 0; NaN is allowed for floats.
     rounding : {"nearest", "truncate"}
         For means of integers: half to even, or toward zero.
     axes : str or sequence of str, optional
@@ -272,7 +274,7 @@ def _work(prepared: Prepared, group: zarr.Group, journal: Journal) -> Work:
 def _commit(prepared: Prepared, group: zarr.Group, journal: Journal) -> None:
     """Write coordinates and metadata, last of all."""
     if prepared.layout == "datatree":
-        write_coordinates(group, prepared.plan.levels, prepared.coordinates, prepared.source.dimension_coordinates)
+        write_coordinates(group, prepared.plan.levels, prepared.variables)
     # others may have added attributes since
     group = zarr.open_group(group.store, path=group.path, mode="r+", use_consolidated=False)
     group.attrs.put(ome.with_multiscale(group.attrs.asdict(), prepared.multiscale, prepared.ome_version, __version__))

@@ -121,8 +121,12 @@ BUILD_OPTIONS = [
         "--factor", type=FactorType(), default="2", show_default=True, help="2, 1,2,2, 1,2,2;2,2,2 or isotropic."
     ),
     click.option("--levels", type=int, help="How many levels below 0.  [default: until a level fits in one chunk]"),
-    click.option("--sparse", is_flag=True, help="Background voxels neither vote nor count."),
-    click.option("--background", type=BackgroundType(), default="0", show_default=True),
+    click.option(
+        "--sparse/--no-sparse",
+        default=None,
+        help="Background voxels neither vote nor count.  [default: if SRC declares a missing value]",
+    ),
+    click.option("--background", type=BackgroundType(), help="[default: the missing value that SRC declares, or 0]"),
     click.option("--rounding", default="nearest", show_default=True, help="nearest (half to even) or truncate."),
     click.option(
         "--memory",
@@ -189,6 +193,7 @@ def build(
     seconds = time.perf_counter() - start
     click.echo(str(pyramid))
     if pyramid.plan is None:
+        click.echo("an identical build has been finished here, so nothing was done; --overwrite builds it anew")
         return
     peak = peak_memory()
     measured = "" if peak is None else f"; peak memory {format_bytes(peak)}"

@@ -6,70 +6,88 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from chunkpyramid.coordinates import Axis, Coordinates, axis_type, check_axes
+from chunkpyramid.coordinates import Axis, Coordinates, axes_in_order, axis_type, check_axes
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.level_coordinates import regular_step, values_of
+from chunkpyramid.missing import declared_missing, plain_attributes
 from chunkpyramid.physical_units import canonical_unit
 from chunkpyramid.source import Source
 
-__all__ = ["coordinates_of_dataarray", "regular_step", "source_of_dataarray"]
+__all__ = ["coordinates_of_dataarray", "source_of_dataarray"]
 
 
 def source_of_dataarray(source: Any, axes: str | Sequence[str] | None) -> Source:
-    """Return a DataArray as a source."""
+    """Return a DataArray as a source; ``axes`` are other names for its dimensions."""
+    if axes is not None and len(axes) == source.ndim and list(axes) != list(source.dims):
+        names = dict(zip(source.dims, axes, strict=True))
+        clashes = sorted(map(str, set(axes) & {*source.coords, *source.dims} - {d for d, n in names.items() if d == n}))
+        if len(set(axes)) < len(names) or clashes:
+            raise ArgumentError(
+                f"axes={axes!r} cannot be names of the dimensions {source.dims}: {clashes or 'some'} would be there twice; "
+                "rename the dimensions of the source, or transpose it"
+            )
+        source = source.rename(names)
     coordinates = coordinates_of_dataarray(source, strict=axes is None)
     if source.chunks is None:
         # a lazily opened file is read in its own chunks, an array in memory is one chunk
         source = source.chunk(source.encoding.get("preferred_chunks", {}))
-    values = {str(dim): source[dim].variable for dim in source.dims if dim in source.coords}
+    attributes, missing = attributes_of_dataarray(source)
     return Source(
         source.data,
         coordinates,
         name=str(source.name) if source.name is not None else None,
-        attributes={key: value for key, value in source.attrs.items() if _is_plain(value)},
-        dimension_coordinates=values,
+        attributes=attributes,
+        missing=missing,
+        variables={str(name): source.coords[name].variable for name in source.coords},
     )
 
 
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    return isinstance(value, str | int | float | bool) or value is None
+def attributes_of_dataarray(source: Any) -> tuple[dict[str, Any], Any]:
+    """Return the attributes to be stored with every level, and the value that stands for missing voxels.
+
+    What a DataArray was decoded from stands in its encoding: of that only the grid mapping has to be told again, and
+    that voxels which were missing are NaN now.
+    """
+    dtype = np.dtype(source.dtype)
+    attributes = plain_attributes(source.attrs, dtype)
+    if "grid_mapping" in source.encoding:
+        attributes.setdefault("grid_mapping", str(source.encoding["grid_mapping"]))
+    missing = declared_missing(attributes, dtype)
+    if missing is not None:
+        return attributes, missing
+    encoded = {key: source.encoding[key] for key in ("_FillValue", "missing_value") if key in source.encoding}
+    if not encoded:
+        return attributes, None
+    if dtype.kind == "f":
+        return attributes, float("nan")
+    told = plain_attributes(encoded, dtype)
+    missing = declared_missing(told, dtype)
+    return attributes if missing is None else {**attributes, **told}, missing
 
 
 def coordinates_of_dataarray(source: Any, *, strict: bool = True) -> Coordinates:
-    """Return the coordinates that a DataArray's dimensions have; irregular ones get scale 1 and translation 0.
+    """Return the coordinates that a DataArray's dimensions have.
 
-    ``strict`` refuses dimensions that OME-Zarr does not allow.
+    Those that are not evenly spaced, or descend, count array indices: scale 1, translation 0, no unit. Times and
+    durations are seconds, times since 1970. ``strict`` refuses dimensions that OME-Zarr does not allow.
     """
     axes, scale, translation, known = [], [], [], False
     for dim in map(str, source.dims):
+        step = regular_step(values_of(source[dim].variable)) if dim in source.coords else None
+        is_even = step is not None and step[1] > 0
+        is_time = dim in source.coords and source[dim].dtype.kind in "mM" and isinstance(source[dim].dtype, np.dtype)
         unit = source[dim].attrs.get("units") if dim in source.coords else None
-        kind = axis_type(dim)
-        if kind == "space" and dim in source.coords and np.issubdtype(source[dim].dtype, np.datetime64):
-            kind = "time"
+        kind = "time" if is_time else axis_type(dim)
+        if dim in source.coords and not is_even:
+            unit = None
+        elif is_time:
+            unit = "second"
         axes.append(Axis(dim, kind, canonical_unit(unit) if isinstance(unit, str) else None))
-        step = regular_step(source[dim].values) if dim in source.coords else None
-        scale.append(1.0 if step is None else step[1])
-        translation.append(0.0 if step is None else step[0])
-        known = known or step is not None
+        first, size = step if step is not None and is_even else (0.0, 1.0)
+        scale.append(size)
+        translation.append(first)
+        known = known or is_even
     if strict:
-        check_axes(axes)
+        check_axes([axes[axis] for axis in axes_in_order(axes)])
     return Coordinates(tuple(axes), tuple(scale), tuple(translation), known)
-
-
-def regular_step(values: npt.NDArray[Any]) -> tuple[float, float] | None:
-    """Return first value and step of evenly spaced numbers, or None if they are none; one number alone has step 1."""
-    if values.dtype.kind not in "iuf" or values.ndim != 1 or values.size == 0:
-        return None
-    numbers = values.astype(np.float64)
-    if numbers.size == 1:
-        return float(numbers[0]), 1.0
-    step = (numbers[-1] - numbers[0]) / (numbers.size - 1)
-    ideal = numbers[0] + step * np.arange(numbers.size)
-    # single-precision coordinates are regular only up to their own rounding
-    precision = np.finfo(values.dtype).eps if values.dtype.kind == "f" else np.finfo(np.float64).eps
-    tolerance = 8 * precision * np.max(np.abs(numbers)) + 1e-6 * abs(step)
-    if step == 0 or not np.all(np.abs(numbers - ideal) <= tolerance):
-        return None
-    return float(numbers[0]), float(step)

@@ -1,17 +1,38 @@
-"""Coordinate variables of the levels, and writing them beside the arrays in the layout "datatree"."""
+"""Coordinate variables of the levels: what becomes of those of level 0, or what scale and translation tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import zarr
+from zarr.storage import MemoryStore
 
 from chunkpyramid.coordinates import Coordinates
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.grid import Shape
 from chunkpyramid.plan import Level
 
-__all__ = ["dimension_coordinates", "write_coordinates"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "dimension_coordinates",
+    "dropped_coordinates",
+    "level_variables",
+    "regular_step",
+    "rehearse_coordinates",
+    "values_of",
+    "write_coordinates",
+]
+
+# Of how a variable was stored only this says what its values mean; the rest belongs to the file it came from.
+KEPT_ENCODING = ("units", "calendar", "dtype", "scale_factor", "add_offset", "_FillValue", "missing_value")
+
+SECONDS = {"W": 604800, "D": 86400, "h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+FINER = {"D": "h", "h": "m", "m": "s", "s": "ms", "ms": "us", "us": "ns"}
 
 
 def dimension_coordinates(coordinates: Coordinates, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -22,19 +43,165 @@ def dimension_coordinates(coordinates: Coordinates, shape: tuple[int, ...]) -> d
     }
 
 
-def write_coordinates(
-    group: zarr.Group, levels: Sequence[Level], coordinates: Sequence[Coordinates], kept: Mapping[str, Any]
-) -> None:
-    """Write the coordinate variables of every level; those ``kept`` stay as they were where nothing is downsampled."""
+def level_variables(
+    variables: Mapping[str, xr.Variable], dims: Sequence[Hashable], cumulative: Shape, *, is_first: bool
+) -> dict[str, xr.Variable]:
+    """Return what becomes of coordinate variables in the level with this cumulative factor.
+
+    Along axes that are not downsampled they stay as they are. Those with one axis have the mean of each footprint, or
+    its first value if the level has first voxels (``is_first``) or values have no mean. Those with several are left out
+    (see `dropped_coordinates`).
+    """
+    factors = dict(zip(dims, cumulative, strict=True))
+    result = {}
+    for name, variable in variables.items():
+        total = [factors[dim] for dim in variable.dims]
+        if all(factor == 1 for factor in total):
+            result[name] = variable
+        elif len(total) == 1:
+            known = values_of(variable)
+            values = variable.data[:: total[0]] if known is None else _of_footprints(known, total[0], is_first=is_first)
+            result[name] = _variable(variable, values)
+    return result
+
+
+def dropped_coordinates(variables: Mapping[str, xr.Variable], dims: Sequence[Hashable], cumulative: Shape) -> list[str]:
+    """Return the names of the coordinates that `level_variables` leaves out."""
+    return sorted(set(variables) - set(level_variables(variables, dims, cumulative, is_first=True)))
+
+
+def values_of(variable: xr.Variable) -> npt.NDArray[Any] | None:
+    """Return the values of a variable, None if they are of a kind that pandas has and NumPy has not."""
+    return variable.values if isinstance(variable.dtype, np.dtype) else None
+
+
+def _variable(like: xr.Variable, values: Any) -> xr.Variable:
     import xarray as xr
 
-    for level, own in zip(levels, coordinates, strict=True):
-        variables = dimension_coordinates(own, level.shape)
-        for axis, dim in enumerate(own.names):
-            if level.cumulative[axis] == 1 and dim in kept:
-                # fixed-length strings have no specification in zarr format 3, those of variable length have one
-                variables[dim] = kept[dim].astype(object) if kept[dim].dtype.kind == "U" else kept[dim]
-        path = "/".join(filter(None, [group.path, level.path.rpartition("/")[0]]))
-        xr.Dataset(coords=variables).to_zarr(
-            group.store, group=path, mode="a", zarr_format=group.metadata.zarr_format, consolidated=False
+    # the units of times are for the values of level 0
+    encoding = {key: like.encoding[key] for key in ("calendar",) if key in like.encoding}
+    return xr.Variable(like.dims, values, like.attrs, encoding)
+
+
+def regular_step(values: npt.NDArray[Any] | None) -> tuple[float, float] | None:
+    """Return first value and step of evenly spaced numbers, times or durations, or None if they are none.
+
+    Those of times and durations are in seconds, of times since 1970. One value alone has step 1.
+    """
+    if values is None or values.ndim != 1 or values.size == 0:
+        return None
+    if values.dtype.kind in "mM":
+        return _regular_seconds(values)
+    if values.dtype.kind not in "iuf":
+        return None
+    numbers = values.astype(np.float64)
+    if numbers.size == 1:
+        return float(numbers[0]), 1.0
+    step = (numbers[-1] - numbers[0]) / (numbers.size - 1)
+    ideal = numbers[0] + step * np.arange(numbers.size)
+    # single-precision coordinates are regular only up to their own rounding
+    precision = np.finfo(values.dtype).eps if values.dtype.kind == "f" else np.finfo(np.float64).eps
+    tolerance = 8 * precision * np.max(np.abs(numbers)) + 1e-6 * abs(step)
+    if step == 0 or not np.all(np.abs(numbers - ideal) <= tolerance):
+        return None
+    return float(numbers[0]), float(step)
+
+
+def _regular_seconds(values: npt.NDArray[Any]) -> tuple[float, float] | None:
+    unit, count = np.datetime_data(values.dtype)
+    if unit not in SECONDS or np.isnat(values).any():
+        return None
+    seconds = count * SECONDS[unit]
+    numbers = values.astype(np.int64)
+    steps = np.diff(numbers)
+    if not steps.size:
+        return float(numbers[0]) * seconds, 1.0
+    is_even = steps[0] != 0 and (steps == steps[0]).all()
+    return (float(numbers[0]) * seconds, float(steps[0]) * seconds) if is_even else None
+
+
+def _of_footprints(values: npt.NDArray[Any], factor: int, *, is_first: bool) -> npt.NDArray[Any]:
+    """Return the mean of each footprint along one axis, or its first value."""
+    starts = np.arange(0, values.size, factor)
+    if is_first or values.dtype.kind not in "iufmM":
+        return values[starts]
+    if values.dtype.kind in "mM":
+        return values[starts] if np.isnat(values).any() else _mean_times(values, factor, starts)
+    regular = regular_step(values)
+    if regular is not None and regular[1] > 0:
+        # centres that go on evenly beyond the edge, as scale and translation have them
+        first, step = regular
+        centres: npt.NDArray[Any] = first + (factor - 1) / 2 * step + factor * step * np.arange(starts.size)
+        return centres
+    counts = np.diff([*starts, values.size])
+    means: npt.NDArray[Any] = np.add.reduceat(values.astype(np.float64), starts) / counts
+    return means.astype(values.dtype) if values.dtype.kind == "f" else means
+
+
+def _mean_times(values: npt.NDArray[Any], factor: int, starts: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    numbers = values.astype(np.int64)
+    steps = np.diff(numbers)
+    if steps.size and (steps == steps[0]).all():
+        unit = np.datetime_data(values.dtype)[0]
+        if (factor - 1) * int(steps[0]) % 2 and unit in FINER:
+            # the centre of two lies between two times of this unit
+            return _mean_times(values.astype(f"{values.dtype.kind}8[{FINER[unit]}]"), factor, starts)
+        centres: npt.NDArray[Any] = (
+            numbers[0] + (factor - 1) * steps[0] // 2 + factor * steps[0] * np.arange(starts.size)
         )
+        return centres.astype(values.dtype)
+    counts = np.diff([*starts, values.size])
+    first = numbers[starts]
+    # differences from the first one, so that the sum of many does not overflow
+    offsets = numbers - np.repeat(first, counts)
+    means: npt.NDArray[Any] = first + np.round(np.add.reduceat(offsets, starts) / counts).astype(np.int64)
+    return means.astype(values.dtype)
+
+
+def write_coordinates(group: zarr.Group, levels: Sequence[Level], variables: Sequence[Mapping[str, Any]]) -> None:
+    """Write the coordinate variables of every level beside its array."""
+    for level, own in zip(levels, variables, strict=True):
+        path = "/".join(filter(None, [group.path, level.path.rpartition("/")[0]]))
+        _write(own, group.store, path, group.metadata.zarr_format)
+
+
+def rehearse_coordinates(variables: Sequence[Mapping[str, Any]], zarr_format: int) -> None:
+    """Write the coordinate variables of every level to memory, so that what cannot be written is refused beforehand.
+
+    Raises
+    ------
+    ArgumentError
+        If xarray refuses a coordinate.
+    """
+    for own in variables:
+        for name, variable in own.items():
+            try:
+                _write({name: variable}, MemoryStore(), "", zarr_format)
+            except Exception as error:  # xarray, pandas and zarr raise what they like
+                raise ArgumentError(
+                    f"the coordinate {name!r} cannot be written to zarr format {zarr_format} ({error}): drop it with "
+                    f"source.drop_vars({name!r}), or turn it into numbers, times or strings with source.assign_coords, "
+                    "or a MultiIndex with source.reset_index"
+                ) from error
+
+
+def _write(variables: Mapping[str, Any], store: Any, path: str, zarr_format: Any) -> None:
+    import xarray as xr
+
+    coords = {}
+    for name, variable in variables.items():
+        coords[name] = _as_stored(variable) if isinstance(variable, xr.Variable) else variable
+    xr.Dataset(coords=coords).to_zarr(store, group=path, mode="a", zarr_format=zarr_format, consolidated=False)
+
+
+def _as_stored(variable: xr.Variable) -> Any:
+    """Return a variable without what belongs to the file that it came from."""
+    if variable.ndim < 2:
+        variable = variable.compute()
+    if variable.dtype.kind == "U":
+        # fixed-length strings have no specification in zarr format 3, those of variable length have one
+        variable = variable.astype(object)
+    kept = KEPT_ENCODING[:2] if variable.dtype.kind == "O" else KEPT_ENCODING
+    stored = variable.copy(deep=False)
+    stored.encoding = {key: variable.encoding[key] for key in kept if key in variable.encoding}
+    return stored

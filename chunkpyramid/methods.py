@@ -33,7 +33,7 @@ from .reduce import (
 )
 from .reduction import NUMBERS, Reduction, State, changes_nothing
 
-__all__ = ["METHODS", "Reduction", "State", "auto_method", "resolve_method"]
+__all__ = ["METHODS", "Reduction", "State", "auto_method", "can_be_sparse", "resolve_method"]
 
 # The kernel holds all votes of a footprint, and counts them in 32 bits.
 MOST_VOTES = 2**20
@@ -305,6 +305,11 @@ METHODS = tuple(_REDUCTIONS)
 def auto_method(dtype: Any) -> str:
     """The method for data nobody has said more about: the mode of what may be labels, the mean of the rest."""
     return "mode" if np.dtype(dtype) in _LABELS else "mean"
+
+
+def can_be_sparse(name: Any) -> bool:
+    """Whether the method of this name, if there is one, can leave out the background."""
+    return isinstance(name, str) and name in _REDUCTIONS and _REDUCTIONS[name].can_be_sparse
 
 
 def resolve_method(

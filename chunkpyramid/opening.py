@@ -25,6 +25,7 @@ from chunkpyramid.coordinates import (
 from chunkpyramid.dataarray import source_of_dataarray
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError
 from chunkpyramid.grid import Shape
+from chunkpyramid.missing import declared_missing, plain_attributes
 from chunkpyramid.source import Image, Source
 from chunkpyramid.store import entries, groups_around, is_local_path, open_node, shape_in, store_id
 from chunkpyramid.warn import warn
@@ -33,6 +34,9 @@ __all__ = ["open_source"]
 
 # Datasets of a multiscale are at most so many folders below its group.
 DEEPEST_DATASET = 3
+
+# the attribute in which xarray keeps the names of the dimensions in zarr format 2
+DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 def open_source(
@@ -81,7 +85,7 @@ def open_source(
         )
     _check(opened)
     if axes is None and opened.coordinates.axes:
-        return opened
+        return _in_order(opened, writable=writable)
     known = {axis.name: axis for axis in opened.coordinates.axes}
     named = tuple(known.get(axis.name, axis) for axis in named_axes(axes, len(opened.shape)))
     if not opened.coordinates.axes:
@@ -165,11 +169,11 @@ def _from_numpy(array: npt.NDArray[Any]) -> Source:
 
 
 def _from_zarr(array: zarr.Array[Any]) -> Source:
-    opened = Source(array, Coordinates((), (), ()))
+    opened = _with_attributes(Source(array, Coordinates((), (), ())))
     image = _image_of(array)
     if image is not None:
         return _in_image(opened, image)
-    names: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    names: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.get(DIMENSIONS)
     if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
         axes = tuple(Axis(name, axis_type(name)) for name in names)
         try:
@@ -218,4 +222,16 @@ def _from_group(group: zarr.Group) -> Source:
     array = group[path]
     if not isinstance(array, zarr.Array):
         raise ArgumentError(f"level 0 of the OME-Zarr image {group} is no array")
-    return _in_image(Source(array, Coordinates((), (), ())), Image(group, multiscale, 0))
+    return _in_image(_with_attributes(Source(array, Coordinates((), (), ()))), Image(group, multiscale, 0))
+
+
+def _with_attributes(opened: Source) -> Source:
+    """Add the attributes of a zarr array, and the value that they declare to be missing."""
+    array = opened.array
+    attributes = plain_attributes(array.attrs.asdict(), opened.dtype)
+    names = attributes.pop(DIMENSIONS, None)
+    fill_value = array.fill_value
+    if array.metadata.zarr_format == 2 and names is not None and fill_value is not None and fill_value != 0:
+        # so xarray tells of missing values in this format
+        attributes.setdefault("_FillValue", np.asarray(fill_value).item())
+    return replace(opened, attributes=attributes, missing=declared_missing(attributes, opened.dtype))

@@ -21,30 +21,30 @@ from chunkpyramid.chunking import default_chunks, resolve_chunks, resolve_first_
 from chunkpyramid.chunks import chunk_access
 from chunkpyramid.codec import same_encoding
 from chunkpyramid.coordinates import Coordinates, with_arguments
-from chunkpyramid.dataarray import regular_step
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
-from chunkpyramid.grid import Shape
 from chunkpyramid.journal import Journal
 from chunkpyramid.labelled import LabelledImage, open_labelled
+from chunkpyramid.level_coordinates import (
+    rehearse_coordinates,
+    values_of,
+)
 from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
+from chunkpyramid.missing import leaving_out_missing, stored_attributes
+from chunkpyramid.naming import free_paths, group_of_source, level_paths, own_levels
 from chunkpyramid.opening import open_source
 from chunkpyramid.physical_units import is_known_unit
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels
 from chunkpyramid.planner import make_plan
-from chunkpyramid.source import Image, Source
+from chunkpyramid.source import Source
+from chunkpyramid.source_coordinates import variables_of_levels, warn_of_coordinates
 from chunkpyramid.store import (
     METADATA_FILES,
-    array_name,
     create_level,
     default_compressors,
     empty_group,
-    entries,
     group_around,
-    parent_group,
-    shape_in,
-    writable_group,
 )
 from chunkpyramid.warn import warn
 
@@ -95,7 +95,8 @@ class LevelFormat:
 class Prepared:
     """A checked and planned build.
 
-    ``group`` is the group of the source in a build in place, else None; ``image`` the image that labels are made for.
+    ``group`` is the group of the source in a build in place, else None, ``image`` the image that labels are made for,
+    and ``variables`` the coordinate variables of every level.
     """
 
     source: Source
@@ -104,6 +105,7 @@ class Prepared:
     image: LabelledImage | None
     reduction: Reduction
     coordinates: tuple[Coordinates, ...]
+    variables: tuple[Mapping[str, Any], ...]
     request: Request
     plan: PyramidPlan
     format: LevelFormat
@@ -153,8 +155,10 @@ class Prepared:
         """What tells this build from all others, those with other attributes or coordinates included."""
         told = [self.fingerprint, self.name, repr(self.coordinates), repr(sorted(self.format.attributes.items()))]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        for name, variable in sorted(self.source.dimension_coordinates.items()):
-            digest.update(f"{name} {variable.dtype} {variable.attrs} {variable.values.tolist()}".encode())
+        for name, variable in sorted(self.source.variables.items()):
+            known = values_of(variable) if variable.ndim < 2 else None
+            values = variable.shape if known is None else known.tolist()
+            digest.update(f"{name} {variable.dtype} {variable.attrs} {values}".encode())
         return digest.hexdigest()
 
     @property
@@ -212,7 +216,7 @@ def prepare(
     method: str,
     factor: FactorLike,
     levels: int | None,
-    sparse: bool,
+    sparse: bool | None,
     background: Any,
     rounding: str,
     axes: str | Sequence[str] | None,
@@ -249,7 +253,7 @@ def prepare(
             raise ArgumentError(
                 f"layout={layout!r} needs a new group, because the source array stays where it is: give target="
             )
-        group = _group_of(opened)
+        group = group_of_source(opened)
         zarr_format = opened.array.metadata.zarr_format
     in_place = group is not None
     zarr_format, version = ome.resolve_version(zarr_format, ome_version)
@@ -262,7 +266,6 @@ def prepare(
     if labelled is not None:
         base = labelled.placed(base)
         factor, levels = labelled.factor(factor, base), labelled.levels(levels)
-    _refuse_descending(base)
     if layout == "datatree":
         _refuse_clashes(base, name)
     dtype = opened.dtype.newbyteorder("=")
@@ -273,6 +276,7 @@ def prepare(
         dtype = np.dtype(np.uint8)
         if layout == "datatree":
             opened = replace(opened, attributes={**opened.attributes, "dtype": "bool"})
+    sparse, background = leaving_out_missing(opened.missing, method, sparse, background)
     reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=rounding)
 
     automatic = default_chunks(opened.shape, base.spatial, dtype.itemsize)
@@ -291,7 +295,6 @@ def prepare(
     largest = max(cumulative_factors(factors, len(opened.shape))[-1])
     if largest > MOST_CUMULATIVE:
         raise ArgumentError(f"factor and levels make a cumulative factor of {largest}; at most it is {MOST_CUMULATIVE}")
-    _refuse_uneven(opened, base, factors, voxel_size)
     count = len(factors) + 1
     kept_chunks, kept_shards = (opened.read_chunks, opened.read_shards) if in_place else (None, None)
     level_chunks = resolve_chunks(chunks, count, base.names, base.spatial, default, automatic, kept_chunks)
@@ -317,10 +320,17 @@ def prepare(
     if isinstance(compressors, str) and compressors == "auto":
         compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))
     fill_value = dtype.type(0 if opened.fill_value is None else opened.fill_value)
-    if zarr_format == 2 and layout == "datatree":
+    if zarr_format == 2 and "_FillValue" in opened.attributes and opened.missing is not None:
+        fill_value = dtype.type(opened.missing)
+    elif zarr_format == 2 and layout == "datatree":
         # xarray takes the fill value of zarr format 2 for a mask and would turn integers into floats
         fill_value = None
-    stored = LevelFormat(zarr_format, dtype, compressors, fill_value, base.names, opened.attributes)
+    attributes = stored_attributes(opened.attributes, dtype, zarr_format)
+    stored = LevelFormat(zarr_format, dtype, compressors, fill_value, base.names, attributes)
+    variables = variables_of_levels(opened, base, planned, coordinates, is_first=reduction.name == "stride")
+    if layout == "datatree":
+        rehearse_coordinates(variables, zarr_format)
+    warn_of_coordinates(opened, base, planned, layout)
     rehearsed = _rehearse(stored, planned)
 
     # imported here, because dask takes longer to import than all the rest
@@ -343,65 +353,13 @@ def prepare(
     )
     plan = replace(make_plan(request), hints=opened.hints)
     prepared = Prepared(
-        opened, target, group, labelled, reduction, coordinates, request, plan, stored, version, name, layout
+        opened, target, group, labelled, reduction, coordinates, variables, request, plan, stored, version, name, layout
     )
     if layout == "flat":
         warn_of_viewers(prepared)
-    attributes = {} if group is None else group.attrs.asdict()
-    ome.with_multiscale(attributes, prepared.multiscale, version, __version__)
+    around = {} if group is None else group.attrs.asdict()
+    ome.with_multiscale(around, prepared.multiscale, version, __version__)
     return prepared
-
-
-def _group_of(source: Source) -> zarr.Group:
-    """Return the group that the levels go to in a build in place."""
-    image = source.image
-    if image is None:
-        group = parent_group(source.array)
-        # what cannot be read is not written over
-        ome.read_multiscale(group.attrs.asdict(), shape_in(group), dataset=array_name(source.array))
-        ome.check_version(group.attrs.asdict())
-        return group
-    path = image.multiscale.paths[image.level]
-    if image.level > 0:
-        raise ArgumentError(
-            f"the source is level {image.level} of the image {image.group}, whose levels come from its level 0: give "
-            f"the group, or {image.multiscale.paths[0]!r} in it, or target="
-        )
-    if "/" in path:
-        raise ArgumentError(
-            f"the source is {path!r} of the image {image.group}, which is a pyramid of its own layout: give target="
-        )
-    return writable_group(image.group)
-
-
-def own_levels(image: Image) -> tuple[str, ...]:
-    """Return the paths of the levels below level 0 of an image that no other multiscale of its group has too."""
-    first, *rest = image.multiscale.paths
-    others = ome.other_paths(image.group.attrs.asdict(), first)
-    return tuple(path for path in rest if path not in others)
-
-
-def free_paths(count: int, source: Source, group: zarr.Group) -> list[str]:
-    """Return the paths of the levels beside a source, none of which belongs to anything else.
-
-    Raises
-    ------
-    ArgumentError
-        If there are no such paths.
-    """
-    first = array_name(source.array)
-    own = set(own_levels(source.image)) if source.image is not None else set()
-    journal = Journal.find(group)
-    if journal is not None and journal.source in (None, source.identity()):
-        own |= set(journal.levels)
-    taken = set(entries(group)) - own
-    for paths in (level_paths(count, "flat", "", first), [first, *(f"{first}_{index}" for index in range(1, count))]):
-        if not taken & set(paths[1:]):
-            return paths
-    raise ArgumentError(
-        f"the group of the source, {group}, has {sorted(taken & set(paths[1:]))} already, which are no levels of this "
-        "source: give target="
-    )
 
 
 def warn_of_viewers(prepared: Prepared) -> None:
@@ -442,26 +400,6 @@ def _refuse_clashes(coordinates: Coordinates, name: str) -> None:
             raise ArgumentError(f"the axis {axis!r} cannot be an array's name: give other axes, or layout='flat'")
 
 
-def _refuse_descending(coordinates: Coordinates) -> None:
-    for name, scale in zip(coordinates.names, coordinates.scale, strict=True):
-        if scale < 0:
-            raise ArgumentError(
-                f"the coordinate {name!r} descends (step {scale:g}), which OME-Zarr cannot say: build from "
-                f"source.isel({name}=slice(None, None, -1)), or give voxel_size={{{name!r}: ...}} and translation="
-            )
-
-
-def _refuse_uneven(source: Source, coordinates: Coordinates, factors: Sequence[Shape], voxel_size: Any) -> None:
-    for axis, name in enumerate(coordinates.names):
-        values = source.dimension_coordinates.get(name)
-        downsampled = any(factor[axis] > 1 for factor in factors)
-        if downsampled and voxel_size is None and values is not None and regular_step(values.values) is None:
-            raise ArgumentError(
-                f"the coordinate {name!r} is not evenly spaced, so the axis has no voxel size: give voxel_size=, drop "
-                f"the coordinate with source.drop_vars({name!r}), or leave the axis as it is with a factor of 1"
-            )
-
-
 def _rehearse(stored: LevelFormat, levels: Sequence[Level]) -> Any:
     """Create all arrays in memory, so that what zarr refuses is refused before anything is written; return level 0."""
     group = empty_group(MemoryStore(), stored.zarr_format)
@@ -496,11 +434,3 @@ def memory_bytes(memory_limit: int | str | None, machine: Machine) -> int:
     if nbytes < 1:
         raise ArgumentError(f"memory_limit must be at least 1 byte, but {memory_limit!r} was given")
     return int(nbytes)
-
-
-def level_paths(count: int, layout: str, name: str, first: str) -> list[str]:
-    """Return the paths of the levels; beside an array named "s0" they are called "s1", "s2", ..."""
-    if layout == "datatree":
-        return [f"s{index}/{name}" for index in range(count)]
-    prefix = first[:-1] if re.fullmatch(r"\D*0", first) else ""
-    return [first, *(f"{prefix}{index}" for index in range(1, count))]

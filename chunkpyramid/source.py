@@ -37,8 +37,8 @@ class Image:
 class Source:
     """A source: its array (zarr or dask) and what is known of it.
 
-    ``in_memory`` is the NumPy array that a dask array was made of, if it was; ``dimension_coordinates`` holds the
-    coordinate variables of a DataArray by axis; ``missing`` is the value that it declares to stand for missing voxels.
+    ``in_memory`` is the NumPy array that a dask array was made of, if it was; ``variables`` holds the coordinate
+    variables of a DataArray by name; ``missing`` is the value that it declares to stand for missing voxels.
     ``image`` is the OME-Zarr image that a zarr array belongs to, and ``order`` the axes of what was given in the order
     of those of ``array``, if that is another. ``hints`` are advice to print with the plan.
     """
@@ -54,7 +54,7 @@ class Source:
     image: Image | None = None
     order: Shape | None = None
     hints: tuple[str, ...] = ()
-    dimension_coordinates: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_zarr(self) -> bool:

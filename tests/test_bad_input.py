@@ -40,9 +40,9 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     *(({"factor": value, "levels": 1, "method": "mode"}, "factor") for value in (128, (1, 1, 2**21), 10**20)),
     *(({"levels": value}, "levels") for value in (-1, 1.5, "2", True, 65, 10**9)),
     ({"factor": [(2, 2, 2)], "levels": 2}, "levels=2 does not match the 1 factors"),
-    *(({"sparse": value}, "sparse") for value in (1, "no", None)),
+    *(({"sparse": value}, "sparse") for value in (1, "no")),
     ({"sparse": True, "method": "max"}, "sparse"),
-    *(({"background": value, "sparse": True}, "background") for value in (300, -1, 1.5, NAN, "black", None, [0])),
+    *(({"background": value, "sparse": True}, "background") for value in (300, -1, 1.5, NAN, "black", [0])),
     *(({"rounding": value}, "rounding") for value in ("up", None, [])),
     *(
         ({"axes": value}, "axes")

@@ -129,7 +129,8 @@ def test_in_place(tmp_path: Path) -> None:
 
 def test_overwrite(source: str, target: str) -> None:
     run("build", source, target)
-    result = CliRunner().invoke(cli, ["build", source, target])
+    assert "nothing was done" in run("build", source, target).output
+    result = CliRunner().invoke(cli, ["build", source, target, "--method", "min"])
     assert isinstance(result.exception, cp.TargetExistsError)
     run("build", source, target, "--overwrite", "--method", "min")
     assert cp.open_pyramid(target).method == "min"

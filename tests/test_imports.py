@@ -17,9 +17,11 @@ FLOORS = tuple(
     set(names.split())
     for names in (
         "errors exact_mode grid methods owner physical_units reduce reduction warn _version",
-        "arguments blocking chunking coordinates downsample factors internals memory omero phantom plan planner report",
-        "chunks codec dataarray keys level_coordinates ome opening presence progress runs shards source staging store",
-        "block carry journal units",
+        "arguments blocking chunking coordinates downsample factors internals memory missing omero phantom plan "
+        "planner report",
+        "chunks codec dataarray keys level_coordinates ome opening presence progress runs shards source "
+        "source_coordinates staging store",
+        "block carry journal naming units",
         "execute stages",
         "accessor build cli demo existing labelled prepare pyramid target update verify",
     )

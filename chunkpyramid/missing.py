@@ -1,0 +1,140 @@
+"""Values that stand for missing voxels, and attributes as they are stored.
+
+The conventions are those of CF (``_FillValue`` and ``missing_value``), as xarray writes them to zarr: in format 2 the
+fill value of the array is the missing value, in format 3 an attribute, which for floats is base64 of their bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from chunkpyramid.methods import can_be_sparse
+from chunkpyramid.warn import warn
+
+__all__ = ["declared_missing", "leaving_out_missing", "plain_attributes", "stored_attributes"]
+
+FILL, MISSING = "_FillValue", "missing_value"
+
+
+def plain_attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+    """Return attributes in values that JSON can hold, also those that NumPy holds; the others are warned of."""
+    plain: dict[str, Any] = {}
+    for name, value in attributes.items():
+        if name == FILL:
+            value = _decoded(value, dtype)
+        try:
+            plain[str(name)] = _plain(value)
+        except TypeError:
+            warn(
+                f"the attribute {name!r} is left out: zarr cannot store {type(value).__name__} in attributes; convert "
+                "it, or drop it from the source"
+            )
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        if value.dtype.kind not in "biufUS":
+            raise TypeError
+        value = value.astype(str).tolist() if value.dtype.kind == "S" else value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError
+
+
+def _decoded(value: Any, dtype: np.dtype[Any]) -> Any:
+    """Return a fill value of floats that may be base64 or the name of a number."""
+    if not isinstance(value, str) or dtype.kind != "f":
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        (number,) = struct.unpack("<d", base64.standard_b64decode(value))
+    except (ValueError, struct.error):
+        return value
+    return number
+
+
+def stored_attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any], zarr_format: int) -> dict[str, Any]:
+    """Return plain attributes as they are stored with an array of this format, in format 2 beside the fill value."""
+    stored = dict(attributes)
+    if FILL not in stored:
+        return stored
+    value = stored.pop(FILL)
+    if zarr_format == 3:
+        is_float = dtype.kind == "f" and isinstance(value, int | float)
+        stored[FILL] = base64.standard_b64encode(struct.pack("<d", float(value))).decode() if is_float else value
+    return stored
+
+
+def declared_missing(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> Any:
+    """Return the value that plain attributes declare to stand for missing voxels, None if they declare none.
+
+    One that voxels of this dtype cannot have is warned of, and so is a second one: only one value can be left out.
+    """
+    found: list[tuple[str, Any]] = []
+    for name in (FILL, MISSING):
+        values = attributes.get(name)
+        for value in values if isinstance(values, list) else [values]:
+            number = _as_number(value, dtype)
+            if number is not None and not any(_same(number, other) for _, other in found):
+                found.append((name, number))
+            elif number is None and value is not None:
+                warn(f"{name}={value!r} is no value that voxels of dtype {dtype} can have, so it is not left out")
+    if not found:
+        return None
+    (name, chosen), *others = found
+    if others:
+        warn(
+            f"{name}={chosen!r} is left out of the levels, and {others[0][0]}={others[0][1]!r} is not: only one value "
+            "can be; replace one by the other in the source"
+        )
+    return chosen
+
+
+def leaving_out_missing(missing: Any, method: str, sparse: bool | None, background: Any) -> tuple[Any, Any]:
+    """Return ``sparse`` and ``background`` with what None stands for: voxels that are declared missing do not count."""
+    if sparse is None and background is None and missing is not None:
+        if can_be_sparse(method):
+            return True, missing
+        warn(
+            f"the source declares {missing!r} missing, but method {method!r} takes it for a value like all others: "
+            "replace it in the source, or give sparse=False if that is right"
+        )
+    if background is None:
+        background = missing if sparse and missing is not None else 0
+    return sparse is not None and sparse, background
+
+
+def _as_number(value: Any, dtype: np.dtype[Any]) -> Any:
+    if isinstance(value, str) and dtype.kind == "f":
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool | np.bool_) and dtype.kind != "b":
+        return None
+    if not isinstance(value, int | float | np.number | np.bool_) or dtype.kind not in "biuf":
+        return None
+    if dtype.kind == "f":
+        return float(dtype.type(value))
+    if value != value or value != int(value):
+        return None
+    info = np.iinfo(dtype) if dtype.kind in "iu" else None
+    low, high = (0, 1) if info is None else (info.min, info.max)
+    return int(value) if low <= value <= high else None
+
+
+def _same(first: Any, second: Any) -> bool:
+    return bool(first == second or (first != first and second != second))

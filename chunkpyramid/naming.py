@@ -1,0 +1,75 @@
+"""Where the levels of a build in place go: names that belong to no other array of the group."""
+
+from __future__ import annotations
+
+import re
+
+import zarr
+
+from chunkpyramid import ome
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.journal import Journal
+from chunkpyramid.source import Image, Source
+from chunkpyramid.store import array_name, entries, parent_group, shape_in, writable_group
+
+__all__ = ["free_paths", "group_of_source", "level_paths", "own_levels"]
+
+
+def group_of_source(source: Source) -> zarr.Group:
+    """Return the group that the levels go to in a build in place."""
+    image = source.image
+    if image is None:
+        group = parent_group(source.array)
+        # what cannot be read is not written over
+        ome.read_multiscale(group.attrs.asdict(), shape_in(group), dataset=array_name(source.array))
+        ome.check_version(group.attrs.asdict())
+        return group
+    path = image.multiscale.paths[image.level]
+    if image.level > 0:
+        raise ArgumentError(
+            f"the source is level {image.level} of the image {image.group}, whose levels come from its level 0: give "
+            f"the group, or {image.multiscale.paths[0]!r} in it, or target="
+        )
+    if "/" in path:
+        raise ArgumentError(
+            f"the source is {path!r} of the image {image.group}, which is a pyramid of its own layout: give target="
+        )
+    return writable_group(image.group)
+
+
+def own_levels(image: Image) -> tuple[str, ...]:
+    """Return the paths of the levels below level 0 of an image that no other multiscale of its group has too."""
+    first, *rest = image.multiscale.paths
+    others = ome.other_paths(image.group.attrs.asdict(), first)
+    return tuple(path for path in rest if path not in others)
+
+
+def free_paths(count: int, source: Source, group: zarr.Group) -> list[str]:
+    """Return the paths of the levels beside a source, none of which belongs to anything else.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no such paths.
+    """
+    first = array_name(source.array)
+    own = set(own_levels(source.image)) if source.image is not None else set()
+    journal = Journal.find(group)
+    if journal is not None and journal.source in (None, source.identity()):
+        own |= set(journal.levels)
+    taken = set(entries(group)) - own
+    for paths in (level_paths(count, "flat", "", first), [first, *(f"{first}_{index}" for index in range(1, count))]):
+        if not taken & set(paths[1:]):
+            return paths
+    raise ArgumentError(
+        f"the group of the source, {group}, has {sorted(taken & set(paths[1:]))} already, which are no levels of this "
+        "source: give target="
+    )
+
+
+def level_paths(count: int, layout: str, name: str, first: str) -> list[str]:
+    """Return the paths of the levels; beside an array named "s0" they are called "s1", "s2", ..."""
+    if layout == "datatree":
+        return [f"s{index}/{name}" for index in range(count)]
+    prefix = first[:-1] if re.fullmatch(r"\D*0", first) else ""
+    return [first, *(f"{prefix}{index}" for index in range(1, count))]

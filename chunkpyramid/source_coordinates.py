@@ -1,0 +1,71 @@
+"""The coordinates of a source on the levels, and what cannot be told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chunkpyramid.coordinates import Coordinates
+from chunkpyramid.level_coordinates import (
+    dimension_coordinates,
+    dropped_coordinates,
+    level_variables,
+    regular_step,
+    values_of,
+)
+from chunkpyramid.plan import Level
+from chunkpyramid.source import Source
+from chunkpyramid.warn import warn
+
+__all__ = ["variables_of_levels", "warn_of_coordinates"]
+
+
+def variables_of_levels(
+    source: Source,
+    base: Coordinates,
+    levels: Sequence[Level],
+    coordinates: Sequence[Coordinates],
+    *,
+    is_first: bool,
+) -> tuple[Mapping[str, Any], ...]:
+    """Return the coordinate variables of every level: those of the source, but along axes with a voxel size given."""
+    given = given_axes(source, base)
+    own = {name: variable for name, variable in source.variables.items() if name not in given}
+    return tuple(
+        dimension_coordinates(at, level.shape) | level_variables(own, base.names, level.cumulative, is_first=is_first)
+        for level, at in zip(levels, coordinates, strict=True)
+    )
+
+
+def given_axes(source: Source, base: Coordinates) -> set[str]:
+    """Return the axes along which voxel size or translation are not those of the source."""
+    told = source.coordinates
+    return {
+        name
+        for axis, name in enumerate(base.names)
+        if (base.scale[axis], base.translation[axis]) != (told.scale[axis], told.translation[axis])
+    }
+
+
+def warn_of_coordinates(source: Source, base: Coordinates, levels: Sequence[Level], layout: str) -> None:
+    """Warn of coordinates that the metadata, or the levels, do not tell."""
+    given = given_axes(source, base)
+    untold = set(source.variables) - given
+    for axis in base.axes:
+        if axis.name in untold and _is_even(source.variables[axis.name]):
+            untold.discard(axis.name)
+        elif axis.name in untold and axis.type != "channel":
+            warn(
+                f"the coordinate {axis.name!r} descends or is not evenly spaced, which OME-Zarr cannot say: its "
+                "metadata count array indices along this axis, without unit"
+            )
+    if layout == "flat" and untold:
+        warn(f"the layout 'flat' has no place for the coordinates {sorted(untold)}: layout='datatree' keeps them")
+    dropped = dropped_coordinates(source.variables, base.names, levels[-1].cumulative)
+    if layout == "datatree" and dropped:
+        warn(f"the coordinates {dropped} have several axes and are left out of the levels that are coarser along one")
+
+
+def _is_even(variable: Any) -> bool:
+    step = regular_step(values_of(variable))
+    return step is not None and step[1] > 0

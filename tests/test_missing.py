@@ -1,0 +1,195 @@
+"""Values that are declared missing are missing: what the levels hold is what they would hold without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from zarr.storage import MemoryStore
+
+import chunkpyramid as cp
+from chunkpyramid.missing import declared_missing, plain_attributes, stored_attributes
+
+RNG = np.random.default_rng(4)
+HEIGHT = 270 + RNG.random((33, 40)) * 30
+HEIGHT[RNG.random(HEIGHT.shape) < 0.3] = np.nan
+PACKING: dict[str, Any] = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 273.15, "_FillValue": -32768}
+FORMATS = pytest.mark.parametrize("zarr_format", [2, 3])
+
+
+def wanted(array: xr.DataArray) -> np.ndarray[Any, Any]:
+    return np.asarray(array.coarsen(lat=2, lon=2, boundary="pad").mean().values)
+
+
+@pytest.fixture(params=[2, 3])
+def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    data = xr.Dataset({"t2m": (("lat", "lon"), HEIGHT, {"units": "K", "valid_range": np.array([-7000, 7000], "i2")})})
+    data.to_zarr(tmp_path / "src.zarr", encoding={"t2m": PACKING}, zarr_format=request.param, consolidated=False)
+    return tmp_path / "src.zarr"
+
+
+@FORMATS
+@pytest.mark.parametrize("kind", ["path", "array", "raw", "decoded", "attributes"])
+def test_packed_data_keep_their_meaning(kind: str, zarr_format: Any, packed: Path, tmp_path: Path) -> None:
+    decoded = xr.open_zarr(packed, consolidated=False)["t2m"]
+    raw = xr.open_zarr(packed, mask_and_scale=False, consolidated=False)["t2m"]
+    source: Any = {
+        "path": packed / "t2m",
+        "array": zarr.open_group(packed, mode="r")["t2m"],
+        "raw": raw,
+        "decoded": decoded,
+        "attributes": xr.DataArray(
+            raw.values,
+            dims=raw.dims,
+            attrs={
+                "scale_factor": np.float64(0.01),
+                "add_offset": np.float64(273.15),
+                "_FillValue": np.int16(-32768),
+                "units": "K",
+                "valid_range": np.array([-7000, 7000], "i2"),
+            },
+        ),
+    }[kind]
+    pyramid = cp.build_pyramid(
+        source, tmp_path / "p.zarr", levels=1, layout="datatree", name="t2m", zarr_format=zarr_format, chunks=16
+    )
+    assert pyramid.multiscale.parameters["sparse"]
+    with xr.open_datatree(tmp_path / "p.zarr", engine="zarr") as tree:
+        np.testing.assert_allclose(tree["s0/t2m"].values, decoded.values, atol=1e-6)
+        np.testing.assert_allclose(tree["s1/t2m"].values, wanted(decoded), atol=0.0051)
+        for level in ("s0", "s1"):
+            assert tree[f"{level}/t2m"].attrs == {"units": "K", "valid_range": [-7000, 7000]}
+    assert cp.verify_pyramid(tmp_path / "p.zarr").ok
+
+
+def test_levels_of_packed_data_are_those_of_build(packed: Path) -> None:
+    raw = xr.open_zarr(packed, mask_and_scale=False, consolidated=False)["t2m"]
+    built = raw.pyramid.build(MemoryStore(), levels=1)
+    np.testing.assert_array_equal(raw.pyramid.levels(1)["s1/t2m"].values, built.levels[1][...])
+
+
+@FORMATS
+def test_in_place_the_levels_have_the_attributes_of_level_0(zarr_format: Any, tmp_path: Path) -> None:
+    data = xr.Dataset({"t2m": (("lat", "lon"), HEIGHT)})
+    data.to_zarr(tmp_path / "g.zarr", encoding={"t2m": PACKING}, zarr_format=zarr_format, consolidated=False)
+    pyramid = cp.build_pyramid(tmp_path / "g.zarr" / "t2m", levels=1)
+    first, second = (level.attrs.asdict() for level in pyramid.levels)
+    assert first == second
+    assert pyramid.levels[0].fill_value == pyramid.levels[1].fill_value
+    found = xr.open_dataset(tmp_path / "g.zarr", engine="zarr", consolidated=False, drop_variables="t2m")["1"]
+    decoded = xr.open_zarr(tmp_path / "g.zarr", consolidated=False, drop_variables="1")["t2m"]
+    np.testing.assert_allclose(found.values, wanted(decoded), atol=0.0051)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "dtype", "background"),
+    [
+        ({"_FillValue": 7}, "u1", 7),
+        ({"missing_value": 7}, "i4", 7),
+        ({"missing_value": np.array([7], "i4")}, "i4", 7),
+        ({"missing_value": [7, 7]}, "i4", 7),
+        ({"_FillValue": 7, "missing_value": 7.0}, "u2", 7),
+        ({"_FillValue": -9999.0}, "f4", -9999.0),
+        ({"_FillValue": "NaN"}, "f8", "nan"),
+        ({"_FillValue": float("nan")}, "f8", "nan"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["zarr", "DataArray", "encoding"])
+def test_declared_values_do_not_count(attributes: dict[str, Any], dtype: str, background: Any, kind: str) -> None:
+    values = RNG.integers(0, 9, (12, 12)).astype(dtype)
+    number = float(background) if isinstance(background, str) else background
+    values[RNG.random(values.shape) < 0.4] = number
+    source: Any = xr.DataArray(values, dims=("y", "x"), attrs=attributes)
+    if kind == "encoding":
+        if dtype.startswith("f"):
+            # decoded floats have NaN where the file has another value
+            number = float("nan")
+        source = xr.DataArray(values, dims=("y", "x"))
+        source.encoding = dict(attributes)
+    elif kind == "zarr":
+        plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in attributes.items()}
+        source = zarr.create_array(MemoryStore(), data=values, attributes=plain, chunks=(4, 4))
+    for method in ("mean", "mode", "exact_mode"):
+        pyramid = cp.build_pyramid(source, MemoryStore(), levels=1, method=method)
+        (expected,) = cp.downsample(values, 2, method=method, sparse=True, background=number)
+        np.testing.assert_array_equal(pyramid.levels[1][...], expected)
+        pyramid = cp.build_pyramid(source, MemoryStore(), levels=1, method=method, sparse=False)
+        np.testing.assert_array_equal(pyramid.levels[1][...], cp.downsample(values, 2, method=method)[0])
+    pyramid = cp.build_pyramid(source, MemoryStore(), levels=1, method="mean", sparse=True, background=3)
+    (expected,) = cp.downsample(values, 2, method="mean", sparse=True, background=3)
+    np.testing.assert_array_equal(pyramid.levels[1][...], expected)
+    with pytest.warns(cp.MetadataWarning, match=r"declares .* missing, but method 'max'"):
+        cp.build_pyramid(source, MemoryStore(), levels=1, method="max")
+
+
+@pytest.mark.parametrize(("fill_value", "is_missing"), [(None, False), (0, False), (9, True), (-1, True)])
+@pytest.mark.parametrize("named", [True, False])
+def test_the_fill_value_of_zarr_format_2_as_xarray_takes_it(fill_value: Any, is_missing: bool, named: bool) -> None:
+    array = zarr.create_array(
+        MemoryStore(),
+        shape=(8, 8),
+        dtype="i2",
+        chunks=(4, 4),
+        zarr_format=2,
+        fill_value=fill_value,
+        attributes={"_ARRAY_DIMENSIONS": ["y", "x"]} if named else {},
+    )
+    pyramid = cp.build_pyramid(array, MemoryStore(), levels=1)
+    assert pyramid.multiscale.parameters.get("sparse", False) == (is_missing and named)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "dtype"),
+    [({"_FillValue": -1}, "u1"), ({"missing_value": 0.5}, "i4"), ({"_FillValue": "none"}, "f4")],
+)
+def test_values_that_no_voxel_can_have_are_warned_of(attributes: dict[str, Any], dtype: str) -> None:
+    source = xr.DataArray(np.zeros((8, 8), dtype), dims=("y", "x"), attrs=attributes)
+    with pytest.warns(cp.MetadataWarning, match=next(iter(attributes))):
+        pyramid = cp.build_pyramid(source, MemoryStore(), levels=1)
+    assert "sparse" not in pyramid.multiscale.parameters
+
+
+def test_a_second_missing_value_is_warned_of() -> None:
+    source = xr.DataArray(np.zeros((8, 8), "i2"), dims=("y", "x"), attrs={"_FillValue": -1, "missing_value": -2})
+    with pytest.warns(cp.MetadataWarning, match="missing_value=-2 is not"):
+        pyramid = cp.build_pyramid(source, MemoryStore(), levels=1)
+    assert pyramid.multiscale.parameters["background"] == -1
+
+
+def test_attributes_that_json_cannot_hold_are_warned_of() -> None:
+    attributes = {"when": np.datetime64("2020-01-01"), "numbers": np.arange(3), "nested": {"a": np.float32(0.5)}}
+    source = xr.DataArray(np.zeros((8, 8), "i2"), dims=("y", "x"), attrs=attributes)
+    with pytest.warns(cp.MetadataWarning, match="'when' is left out"):
+        pyramid = cp.build_pyramid(source, MemoryStore(), levels=1)
+    assert pyramid.levels[1].attrs.asdict() == {"numbers": [0, 1, 2], "nested": {"a": 0.5}}
+
+
+@given(
+    st.dictionaries(
+        st.text(min_size=1, max_size=5),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+            max_leaves=6,
+        ),
+    ),
+)
+def test_plain_attributes_stay_as_they_are(attributes: dict[str, Any]) -> None:
+    assert plain_attributes(attributes, np.dtype("i4")) == attributes
+
+
+@given(st.floats(allow_nan=False, width=32))
+def test_fill_values_of_floats_come_back(value: float) -> None:
+    dtype = np.dtype("f4")
+    stored = stored_attributes({"_FillValue": value}, dtype, 3)
+    assert isinstance(stored["_FillValue"], str)
+    plain = plain_attributes(stored, dtype)
+    assert declared_missing(plain, dtype) == value
+    assert stored_attributes({"_FillValue": value}, dtype, 2) == {}
