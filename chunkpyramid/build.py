@@ -221,10 +221,11 @@ def build_pyramid(
     prepared = prepare(**options)
     place = Target(prepared, storage_options, resume=bool(resume), overwrite=bool(overwrite))
     group = place.find()
-    if group is not None and place.decide(group) is Action.NOTHING:
+    action = place.decide(group)
+    if group is not None and action is Action.NOTHING:
         return _finished(prepared, group)
     is_new = group is None
-    run = begin_run(*place.place(group), alone=place.overwrite, where=place.where)
+    run = begin_run(*place.place(group), alone=action is Action.CREATE, where=place.where)
     with run.living():
         # another process may have been here since
         group = place.find_in(run)

@@ -24,8 +24,8 @@ def source_of_dataarray(source: Any, axes: str | Sequence[str] | None) -> Source
         clashes = sorted(map(str, set(axes) & {*source.coords, *source.dims} - {d for d, n in names.items() if d == n}))
         if len(set(axes)) < len(names) or clashes:
             raise ArgumentError(
-                f"axes={axes!r} cannot be names of the dimensions {source.dims}: {clashes or 'some'} would be there twice; "
-                "rename the dimensions of the source, or transpose it"
+                f"axes={axes!r} cannot be names of the dimensions {source.dims}: {clashes or axes} would be there "
+                "twice; rename the dimensions of the source, or transpose it"
             )
         source = source.rename(names)
     coordinates = coordinates_of_dataarray(source, strict=axes is None)

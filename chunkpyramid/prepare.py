@@ -44,6 +44,7 @@ from chunkpyramid.store import (
     create_level,
     default_compressors,
     empty_group,
+    entries,
     group_around,
 )
 from chunkpyramid.warn import warn
@@ -178,7 +179,8 @@ class Prepared:
             return False
         if self.group is None:
             return True
-        beside = set(self.group.array_keys()) | ome.other_paths(self.group.attrs.asdict(), self.plan.levels[0].path)
+        arrays = {name for name in entries(self.group) if isinstance(self.group.get(name), zarr.Array)}
+        beside = arrays | ome.other_paths(self.group.attrs.asdict(), self.plan.levels[0].path)
         return beside <= {*(level.path for level in self.plan.levels), *self.own_paths}
 
     @property

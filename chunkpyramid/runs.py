@@ -4,9 +4,10 @@ All runs of a build write the same bits, so a late write of an older run of the 
 block that runs again replaces what is there and erases nothing first. What does harm is what an older run of another
 build, or of an update, may still have in hand. In folders the newer run takes away the staging folder of the older
 one, without which nothing can be written (see `staging`). Other stores have no such step: there each block and the
-commit look for a newer run, and where that is not enough (overwriting, updating and repairing while another run lives)
-the newer run is refused until the older one has ended, or has given no sign of life for a minute. One that writes to
-such a store, sleeps for longer than that in the middle of a write, and wakes, is not guarded against.
+commit look for a newer run, and where that is not enough (beginning anew, updating and repairing while another run
+lives) the newer run is refused until the older one has ended, or has given no sign of life for a minute. Not guarded
+against are two runs that begin at the same moment on such a store, and one that sleeps for more than a minute in the
+middle of a write.
 """
 
 from __future__ import annotations

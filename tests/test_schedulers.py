@@ -7,6 +7,7 @@ import contextlib
 import gc
 import multiprocessing.pool
 import os
+import re
 import subprocess
 import sys
 import time
@@ -95,6 +96,11 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
+def without_digest(files: dict[str, bytes]) -> dict[str, bytes]:
+    """All files, but for what tells one source from another in the metadata."""
+    return files | {"zarr.json": re.sub(rb'"digest": "\w+"', b"", files["zarr.json"])}
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_all_schedulers_write_the_same_bytes(
     name: str, source: Path, expected: dict[str, bytes], tmp_path: Path
@@ -105,7 +111,7 @@ def test_all_schedulers_write_the_same_bytes(
         cp.build_pyramid(da.from_array(VOXELS, chunks=(20, 9, 37)), tmp_path / "dask", **OPTIONS)
     assert zarrs.plan is not None
     assert contents(tmp_path / "zarr") == expected
-    assert contents(tmp_path / "dask") == expected
+    assert without_digest(contents(tmp_path / "dask")) == without_digest(expected)
     assert calls[-1] == (zarrs.plan.tasks, zarrs.plan.tasks)
     assert calls == sorted(calls)
 
@@ -208,7 +214,7 @@ def test_an_error_in_the_users_graph_comes_through_and_the_build_goes_on_afterwa
 def test_the_accessor_runs_on_the_active_scheduler(name: str, tmp_path: Path, expected: dict[str, bytes]) -> None:
     array = xr.DataArray(da.from_array(VOXELS, chunks=13), dims=("z", "y", "x"))
     with scheduler(name):
-        array.pyramid.build(tmp_path / "target.zarr", **OPTIONS)
+        array.pyramid.build(tmp_path / "target.zarr", layout="flat", **OPTIONS)
     voxels = {key: value for key, value in expected.items() if "/c/" in key}
     assert {key: value for key, value in contents(tmp_path / "target.zarr").items() if "/c/" in key} == voxels
 

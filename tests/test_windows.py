@@ -22,7 +22,6 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 import chunkpyramid as cp
 from chunkpyramid.journal import BlockSet, Flags, Journal
 from chunkpyramid.memory import graph_bytes
-from chunkpyramid.methods import resolve_method
 
 # a stage whose tasks do nothing but set their flags, in a store that keeps one bit of each
 CHILD = '''
@@ -165,7 +164,7 @@ STORES: dict[str, Any] = {
 def test_flags_are_kept_by_every_store(store: str, path: str, zarr_format: Any, tmp_path: Path) -> None:
     group = zarr.create_group(STORES[store](tmp_path), path=path, zarr_format=zarr_format)
     plan = cp.plan_pyramid(np.zeros((48, 40), np.uint8), {}, chunks=4, levels=1)
-    journal = Journal.create(group, plan.stages, plan.levels, resolve_method("mode", "u1"))
+    journal = Journal.create(group, None, {})
     flags = replace(journal.flags(plan.stages[0]), grid=(12, 10), most=30)
     windows = list(flags.windows())
     assert len(windows) == 4
