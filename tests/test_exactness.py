@@ -102,7 +102,9 @@ def test_exact_modes_equal_those_of_tensorstore_from_level_0(dtype: str, factors
     for level, values in enumerate(levels_of(pyramid)[1:], 1):
         cumulative = np.prod(factors[:level], axis=0).tolist()
         expected = ts.downsample(ts.array(array), cumulative, "mode").read().result()
-        np.testing.assert_array_equal(values, expected, strict=True)
+        # bools that are labels are stored as integers
+        stored = expected.astype(np.uint8) if dtype == "bool" else expected
+        np.testing.assert_array_equal(values, stored, strict=True)
 
 
 @pytest.mark.usefixtures("many_slots")

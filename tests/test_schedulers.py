@@ -8,8 +8,6 @@ import gc
 import multiprocessing.pool
 import os
 import re
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -245,9 +243,7 @@ def times(root: Path) -> dict[str, int]:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[] if n in ("threads", "distributed") else [pytest.mark.slow]) for n in SCHEDULERS]
-)
+@pytest.mark.parametrize("name", ["threads", "distributed"])
 def test_nothing_is_written_after_a_build_has_failed(name: str, source: Path, tmp_path: Path) -> None:
     """Neither by other tasks, nor by the task that failed: so the build may be overwritten at once."""
     target = tmp_path / "target.zarr"
@@ -259,39 +255,6 @@ def test_nothing_is_written_after_a_build_has_failed(name: str, source: Path, tm
         assert times(target) == before
     assert any("/0/c/" in path for path in before) or name == "synchronous"
     gc.collect()
-
-
-# a build in slow motion, which is interrupted as by Ctrl-C, and whether it writes anything after that
-INTERRUPTED = """
-import _thread, sys, threading, time
-from pathlib import Path
-import chunkpyramid as cp
-from test_schedulers import OPTIONS, SlowStore, scheduler, times
-from zarr.storage import LocalStore
-
-source, target, name = sys.argv[1:]
-with scheduler(name):
-    threading.Timer(1, _thread.interrupt_main).start()
-    try:
-        cp.build_pyramid(source, SlowStore(LocalStore(target), fails=False), **OPTIONS)
-    except KeyboardInterrupt:
-        before = times(Path(target))
-        time.sleep(2)
-        print("interrupted", times(Path(target)) == before, any("/0/c/" in path for path in before))
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["threads", "pool", "distributed"])
-def test_nothing_is_written_after_an_interrupt(name: str, source: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, str(source), str(tmp_path / "target.zarr"), name],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
-    )
-    assert done.stdout.strip() == "interrupted True True", done.stderr
 
 
 def test_a_pool_of_the_users_runs_no_more_tasks_at_once_than_planned() -> None:

@@ -241,15 +241,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("case", QUICK.values(), ids=QUICK)
+@pytest.mark.parametrize("case", [*QUICK.values(), *SLOW.values()], ids=[*QUICK, *SLOW])
 def test_a_process_keeps_the_promise_of_its_plan(case: Case, folder: Path, least_memory: Callable[..., int]) -> None:
     peak, promise, limit = measure(case, folder, least_memory)
     assert peak <= promise <= limit
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", SLOW.values(), ids=SLOW)
-def test_more_processes_keep_the_promises_of_their_plans(
-    case: Case, folder: Path, least_memory: Callable[..., int]
-) -> None:
-    test_a_process_keeps_the_promise_of_its_plan(case, folder, least_memory)

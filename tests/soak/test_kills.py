@@ -89,9 +89,7 @@ def contents(root: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize(
-    "options", [pytest.param(UNSHARDED, marks=pytest.mark.slow, id="chunks"), pytest.param(SHARDED, id="shards")]
-)
+@pytest.mark.parametrize("options", [pytest.param(UNSHARDED, id="chunks"), pytest.param(SHARDED, id="shards")])
 def test_ten_kills_change_no_byte_and_cost_little(tmp_path: Path, source: Path, options: dict[str, Any]) -> None:
     whole = cp.build_pyramid(source, tmp_path / "whole.zarr", **options)
     assert whole.plan is not None
