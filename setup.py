@@ -13,12 +13,21 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNELS = "kernels"
-SOURCES = ["_kernels.pyx", "driver.cpp", "runs.cpp", "variant_baseline.cpp", "variant_v3.cpp", "variant_v4.cpp"]
-HEADERS = ["kernels", "variant", "elements", "rows", "sum", "extreme", "mode", "render", "runs"]
+SOURCES = [
+    "_kernels.pyx",
+    "driver.cpp",
+    "runs.cpp",
+    "transpose.cpp",
+    "variant_baseline.cpp",
+    "variant_v3.cpp",
+    "variant_v4.cpp",
+]
+HEADERS = ["kernels", "variant", "elements", "rows", "sum", "extreme", "mode", "render", "runs", "transpose"]
 
 # Contracted multiplications and additions would round floats differently from one machine to the next. That nobody
-# catches floating-point exceptions changes no value, and lets loops with a choice in them be vectorised.
-OPTIONS = ["-O3", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
+# catches floating-point exceptions changes no value, and lets loops with a choice in them be vectorised. Python's own
+# options have -g, which takes a third of the time for what only debuggers want to know.
+OPTIONS = ["-O3", "-g0", "-std=c++17", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno"]
 
 # Set by .ci/sanitize. Python's own options have -fwrapv, with which no overflow of a signed integer is found.
 SANITIZED = bool(os.environ.get("CHUNKPYRAMID_SANITIZE"))

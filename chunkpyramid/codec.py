@@ -24,6 +24,7 @@ from zarr.storage import MemoryStore
 
 from chunkpyramid.grid import Shape
 from chunkpyramid.keys import Encoded
+from chunkpyramid.transpose import c_contiguous
 
 __all__ = ["ChunkCodec", "all_bits_equal", "as_json", "codec_for", "one_chunk_codec", "same_encoding", "sharding_codec"]
 
@@ -67,7 +68,7 @@ class DirectCodec:
         if is_fill(values, self.fill_value):
             return None
         # with their dtype: Blosc shuffles by its size unless told otherwise
-        plain = np.ascontiguousarray(values, dtype=self.dtype)
+        plain = c_contiguous(values, self.dtype)
         if not self.compressors:
             return plain.reshape(-1).view(np.uint8).data
         data: Any = plain

@@ -24,8 +24,8 @@ from dask.callbacks import Callback
 from dask.local import MultiprocessingPoolExecutor
 
 from chunkpyramid.block import BlockTask
-from chunkpyramid.errors import BuildError
-from chunkpyramid.grid import Box, multiply
+from chunkpyramid.errors import ArgumentError, BuildError
+from chunkpyramid.grid import Box, Shape, multiply
 from chunkpyramid.internals import keys_of_worker, pool_size
 from chunkpyramid.journal import BlockSet
 from chunkpyramid.memory import available_memory
@@ -51,6 +51,11 @@ def active_machine() -> Machine:
     client = _client(get)
     memory = available_memory()
     if client is not None:
+        if client.asynchronous:
+            raise ArgumentError(
+                "the active Client of distributed is asynchronous, and a build waits for its tasks: make it with "
+                "asynchronous=False, or run the build in a thread with a client of its own"
+            )
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         threads = [worker["nthreads"] for worker in workers] or [1]
         limits = [worker["memory_limit"] for worker in workers if worker.get("memory_limit")] or [memory]
@@ -64,7 +69,7 @@ def active_machine() -> Machine:
     return Machine("threads", count, count, memory)
 
 
-def run_stage(task: BlockTask, source: da.Array | None, threads: int, progress: Progress) -> None:
+def run_stage(task: BlockTask, source: da.Array | npt.NDArray[Any] | None, threads: int, progress: Progress) -> None:
     """Run the task on every block of its stage that is not done.
 
     However it ends, no task of the stage is running any more.
@@ -73,7 +78,7 @@ def run_stage(task: BlockTask, source: da.Array | None, threads: int, progress: 
     ----------
     task : BlockTask
         The task, with the flags that tell which blocks are done.
-    source : dask array, optional
+    source : dask array or ndarray, optional
         The array whose blocks the stage receives; None if the tasks read for themselves.
     threads : int
         How many tasks may run at once in a process.
@@ -85,6 +90,8 @@ def run_stage(task: BlockTask, source: da.Array | None, threads: int, progress: 
     BuildError
         If a block fails, or what the tasks wrote cannot be found.
     """
+    if isinstance(source, da.Array):
+        source = _checked(source)
     with _workers(threads) as workers:
         for window in task.flags.windows():
             if not window.overlaps(task.blocks):
@@ -104,7 +111,34 @@ def run_stage(task: BlockTask, source: da.Array | None, threads: int, progress: 
                 )
 
 
-def _graph(task: BlockTask, source: da.Array | None, done: npt.NDArray[np.bool_], window: Box) -> da.Array:
+def _checked(source: da.Array) -> da.Array:
+    """Return a dask array whose blocks have the shapes that it declares, or else raise an error when they are made."""
+    checked: da.Array = da.map_blocks(
+        check_block,
+        source,
+        chunks=source.chunks,
+        dtype=source.dtype,
+        meta=np.empty((0,) * source.ndim, dtype=source.dtype),
+        name=f"chunkpyramid-checked-{uuid4().hex}",
+        declared=source.chunks,
+    )
+    return checked
+
+
+def check_block(block: Any, *, block_id: Shape, declared: tuple[Shape, ...]) -> Any:
+    """Return a block of a dask array, if it has the shape that the array declares."""
+    expected = tuple(lengths[i] for lengths, i in zip(declared, block_id, strict=True))
+    if np.shape(block) != expected:
+        raise BuildError(
+            f"block {tuple(map(int, block_id))} of the dask source has shape {np.shape(block)}, but the array declares "
+            f"{expected} there: mend what makes it, or declare its shape as it is"
+        )
+    return block
+
+
+def _graph(
+    task: BlockTask, source: da.Array | npt.NDArray[Any] | None, done: npt.NDArray[np.bool_], window: Box
+) -> da.Array:
     ndim = len(window.shape)
     options: dict[str, Any] = {
         "dtype": np.uint8,
@@ -120,6 +154,10 @@ def _graph(task: BlockTask, source: da.Array | None, done: npt.NDArray[np.bool_]
         return _lazy(task, chunks=ones, **options)
     start, stop = multiply(window.start, task.stage.block), multiply(window.stop, task.stage.block)
     region = source[Box(start, stop).clip(source.shape).slices]
+    if not isinstance(region, da.Array):
+        # each block is a view; a name of its own spares dask from hashing it
+        blocks = da.from_array(region, chunks=task.stage.block, name=f"chunkpyramid-memory-{uuid4().hex}")
+        return _lazy(task, blocks, chunks=ones, **options)
     return _lazy(task, region.rechunk(task.stage.block), chunks=ones, **options)
 
 

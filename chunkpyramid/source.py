@@ -65,7 +65,11 @@ class Source:
         if self.is_zarr:
             return store_id(self.array)
         if self.in_memory is not None:
-            return f"numpy {zlib.adler32(np.ascontiguousarray(self.in_memory).view(np.uint8).data)}"
+            # in the order of memory, so that nothing is copied
+            strides = self.in_memory.strides
+            order = sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
+            voxels = np.ascontiguousarray(self.in_memory.transpose(order))
+            return f"numpy {order} {zlib.adler32(voxels.view(np.uint8).data)}"
         return f"dask {self.array.name}"
 
     def zarr_arrays(self) -> list[zarr.Array[Any]]:

@@ -31,7 +31,7 @@ Progress = bool | Callable[[int, int], None]
 class Work:
     """A plan, and what it is about.
 
-    ``source`` is what the first stage reads, a zarr array or a dask array, and ``arrays`` the levels, by index.
+    ``source`` is what the first stage reads, a zarr, dask or NumPy array, and ``arrays`` the levels, by index.
     ``present`` are the arrays that the first stage reads in any way. ``task`` makes the task of a stage, from the
     arguments of `BlockTask`. With ``skips_blank`` the fill value is zero,
     and zeros need not be written.

@@ -11,6 +11,7 @@ import zarr
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.grid import Box, Shape, ceil_div, tile
+from chunkpyramid.transpose import copy_values
 
 __all__ = ["PartialUnits", "WriteUnits"]
 
@@ -48,7 +49,11 @@ class WriteUnits:
             if voxels is not None and buffer is None:
                 buffer = np.zeros(chunk.shape, dtype=self.array.dtype)
             if buffer is not None:
-                buffer[part.relative_to(chunk.start).slices] = 0 if voxels is None else voxels
+                into = buffer[part.relative_to(chunk.start).slices]
+                if voxels is None:
+                    into[...] = 0
+                else:
+                    copy_values(into, voxels)
             missing -= part.size
             if missing:
                 self.open[chunk.start] = (buffer, missing)

@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_schedulers import SCHEDULERS, test_nothing_is_written_after_a_build_has_failed
+import test_schedulers
 from test_schedulers import source as source  # the fixture
 
-OTHERS = [name for name in SCHEDULERS if name not in ("threads", "distributed")]
+OTHERS = [name for name in test_schedulers.SCHEDULERS if name not in ("threads", "distributed")]
 
 
 @pytest.mark.filterwarnings("ignore:coroutine", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", OTHERS)
 def test_nothing_is_written_on_other_schedulers(name: str, source: Path, tmp_path: Path) -> None:
-    test_nothing_is_written_after_a_build_has_failed(name, source, tmp_path)
+    test_schedulers.test_nothing_is_written_after_a_build_has_failed(name, source, tmp_path)
 
 
 # a build in slow motion, which is interrupted as by Ctrl-C, and whether it writes anything after that
