@@ -264,7 +264,7 @@ def _work(prepared: Prepared, group: zarr.Group, journal: Journal) -> Work:
     return Work(
         prepared.plan,
         prepared.reduction,
-        prepared.source.array if prepared.source.in_memory is None else prepared.source.in_memory,
+        prepared.source.array,
         {level.index: level_array(group, level.path) for level in levels},
         journal,
         skips_blank=prepared.format.fills_with_zeros,

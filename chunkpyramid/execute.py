@@ -52,10 +52,7 @@ def active_machine() -> Machine:
     memory = available_memory()
     if client is not None:
         if client.asynchronous:
-            raise ArgumentError(
-                "the active Client of distributed is asynchronous, and a build waits for its tasks: make it with "
-                "asynchronous=False, or run the build in a thread with a client of its own"
-            )
+            raise _asynchronous()
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         threads = [worker["nthreads"] for worker in workers] or [1]
         limits = [worker["memory_limit"] for worker in workers if worker.get("memory_limit")] or [memory]
@@ -111,6 +108,18 @@ def run_stage(task: BlockTask, source: da.Array | npt.NDArray[Any] | None, threa
                 )
 
 
+class Views:
+    """A NumPy array of which Dask takes views: it would copy one that is all in one block."""
+
+    def __init__(self, array: npt.NDArray[Any]):
+        self.array = array
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, region: Any) -> npt.NDArray[Any]:
+        part: npt.NDArray[Any] = self.array[region]
+        return part
+
+
 def _checked(source: da.Array) -> da.Array:
     """Return a dask array whose blocks have the shapes that it declares, or else raise an error when they are made."""
     checked: da.Array = da.map_blocks(
@@ -155,8 +164,9 @@ def _graph(
     start, stop = multiply(window.start, task.stage.block), multiply(window.stop, task.stage.block)
     region = source[Box(start, stop).clip(source.shape).slices]
     if not isinstance(region, da.Array):
-        # each block is a view; a name of its own spares dask from hashing it
-        blocks = da.from_array(region, chunks=task.stage.block, name=f"chunkpyramid-memory-{uuid4().hex}")
+        # a name of its own spares dask from hashing all of it
+        name = f"chunkpyramid-memory-{uuid4().hex}"
+        blocks = da.from_array(Views(region), chunks=task.stage.block, name=name, asarray=False)
         return _lazy(task, blocks, chunks=ones, **options)
     return _lazy(task, region.rechunk(task.stage.block), chunks=ones, **options)
 
@@ -272,7 +282,18 @@ def _configured_pool() -> Executor | None:
 
 
 def _scheduler() -> Any:
-    return dask.base.get_scheduler() or dask.threaded.get
+    try:
+        return dask.base.get_scheduler() or dask.threaded.get
+    except RuntimeError as error:
+        # so Dask tells of an asynchronous client
+        raise _asynchronous() from error
+
+
+def _asynchronous() -> ArgumentError:
+    return ArgumentError(
+        "the active Client of distributed is asynchronous, and a build waits for its tasks: make it with "
+        "asynchronous=False, or run the build in a thread with a client of its own"
+    )
 
 
 def _client(get: Any) -> Any:

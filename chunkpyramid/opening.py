@@ -152,20 +152,16 @@ def _check(source: Source) -> None:
         raise ArgumentError("the source has an unknown shape: call its compute_chunk_sizes() first")
     if 0 in source.shape:
         raise ArgumentError(f"the source has shape {source.shape}: an axis of length 0 has no voxels to downsample")
-    if isinstance(getattr(source.array, "_meta", None), np.ma.MaskedArray):
+    if isinstance(getattr(source.array, "_meta", source.array), np.ma.MaskedArray):
         raise ArgumentError("the source is a masked array, and zarr stores no masks: give source.filled(...) instead")
     if source.dtype.kind in "OT":
         raise ArgumentError(f"the source has dtype {source.dtype}, which has no fixed size and cannot be downsampled")
 
 
 def _from_numpy(array: npt.NDArray[Any]) -> Source:
-    import dask.array as da
-
     if array.dtype.hasobject:
         raise ArgumentError(f"the source has dtype {array.dtype}, which holds Python objects and cannot be stored")
-    # a name of its own spares dask from hashing the whole array
-    lazy = da.from_array(array, chunks=-1, name=False)
-    return Source(lazy, Coordinates((), (), ()), in_memory=array)
+    return Source(array, Coordinates((), (), ()), in_memory=array)
 
 
 def _from_zarr(array: zarr.Array[Any]) -> Source:

@@ -35,9 +35,9 @@ class Image:
 
 @dataclass(frozen=True)
 class Source:
-    """A source: its array (zarr or dask) and what is known of it.
+    """A source: its array (zarr, dask or NumPy) and what is known of it.
 
-    ``in_memory`` is the NumPy array that a dask array was made of, if it was; ``variables`` holds the coordinate
+    ``in_memory`` is the array if it is NumPy's; ``variables`` holds the coordinate
     variables of a DataArray by name; ``missing`` is the value that it declares to stand for missing voxels.
     ``image`` is the OME-Zarr image that a zarr array belongs to, and ``order`` the axes of what was given in the order
     of those of ``array``, if that is another. ``hints`` are advice to print with the plan.
