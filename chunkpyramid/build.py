@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from zarr.storage import LocalStore
 
 from chunkpyramid import ome
 from chunkpyramid._version import __version__
+from chunkpyramid.block import BlockTask
 from chunkpyramid.errors import ArgumentError
+from chunkpyramid.extremes import ExtremesTask
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import write_coordinates
@@ -269,6 +272,7 @@ def _work(prepared: Prepared, group: zarr.Group, journal: Journal) -> Work:
         journal,
         skips_blank=prepared.format.fills_with_zeros,
         present=presences(prepared.source.zarr_arrays()),
+        task=partial(ExtremesTask, channel_axis=prepared.channel_axis) if prepared.has_windows else BlockTask,
     )
 
 
@@ -278,7 +282,14 @@ def _commit(prepared: Prepared, group: zarr.Group, journal: Journal) -> None:
         write_coordinates(group, prepared.plan.levels, prepared.variables)
     # others may have added attributes since
     group = zarr.open_group(group.store, path=group.path, mode="r+", use_consolidated=False)
-    group.attrs.put(ome.with_multiscale(group.attrs.asdict(), prepared.multiscale, prepared.ome_version, __version__))
+    multiscale = prepared.multiscale
+    if prepared.has_windows and prepared.plan.stages:
+        axis = prepared.channel_axis
+        channels = 1 if axis is None else prepared.source.shape[axis]
+        extremes = read_extremes(prepared.plan, journal)
+        omero = with_windows(multiscale.kept.get("omero"), channels, extremes, keep=prepared.in_place)
+        multiscale = replace(multiscale, kept={**multiscale.kept, "omero": omero})
+    group.attrs.put(ome.with_multiscale(group.attrs.asdict(), multiscale, prepared.ome_version, __version__))
     consolidated = prepared.layout == "datatree" or journal.was_consolidated
     Journal.close(group)
     if prepared.image is not None:

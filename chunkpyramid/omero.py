@@ -53,8 +53,13 @@ def channel_extremes(
             if not counted.any():
                 continue
             low, high = voxels[counted].min(), voxels[counted].max()
-        found[channel] = (low.item(), high.item())
+        found[channel] = (number(low), number(high))
     return found
+
+
+def number(value: Any) -> int | float:
+    """Return a voxel as a number that JSON can hold."""
+    return int(value) if isinstance(value, np.bool_) else value.item()
 
 
 def merged_extremes(parts: Iterable[Mapping[int, tuple[Any, Any]]]) -> Extremes:

@@ -173,6 +173,21 @@ class Prepared:
         return kept
 
     @property
+    def channel_axis(self) -> int | None:
+        """The axis of the channels, None if there is none."""
+        types = [axis.type for axis in self.coordinates[0].axes]
+        return types.index("channel") if "channel" in types else None
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether the metadata tell between which values viewers show the channels; in place only of one image."""
+        if self.reduction.name != "mean":
+            return False
+        first = self.plan.levels[0].path
+        is_alone = self.group is None or not ome.other_paths(self.group.attrs.asdict(), first)
+        return "omero" in self.source.kept or (self.channel_axis is not None and is_alone)
+
+    @property
     def is_labels(self) -> bool:
         """Whether the levels hold labels; in place only if the group is of nothing else."""
         if self.reduction.name not in ("mode", "exact_mode") or self.format.dtype.kind not in "iu":

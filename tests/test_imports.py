@@ -22,7 +22,7 @@ FLOORS = tuple(
         "chunks codec dataarray keys level_coordinates ome opening presence progress runs shards source "
         "source_coordinates staging store",
         "block carry journal naming units",
-        "execute stages",
+        "execute extremes stages",
         "accessor build cli demo existing labelled prepare pyramid target update verify",
     )
 )

@@ -110,12 +110,12 @@ def test_workers_that_see_another_place_are_an_error(tmp_path: Path, monkeypatch
     source(tmp_path / "here" / "source.zarr")
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "there")
-    with dask.config.set(scheduler=None), LocalCluster(n_workers=1, dashboard_address=None) as cluster:
-        with Client(cluster):
-            monkeypatch.chdir(tmp_path / "here")
-            with pytest.raises(cp.BuildError, match=r"does not see the array .*source\.zarr") as error:
-                cp.build_pyramid("source.zarr", tmp_path / "target.zarr", **OPTIONS)
-            assert f"process {os.getpid()} " not in str(error.value)
+    cluster = LocalCluster(n_workers=1, dashboard_address=None)
+    with dask.config.set(scheduler=None), cluster, Client(cluster):
+        monkeypatch.chdir(tmp_path / "here")
+        with pytest.raises(cp.BuildError, match=r"does not see the array .*source\.zarr") as error:
+            cp.build_pyramid("source.zarr", tmp_path / "target.zarr", **OPTIONS)
+        assert f"process {os.getpid()} " not in str(error.value)
 
 
 def test_presences_are_told_once_each(tmp_path: Path) -> None:
