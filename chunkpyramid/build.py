@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,10 +16,11 @@ from chunkpyramid import ome
 from chunkpyramid._version import __version__
 from chunkpyramid.block import BlockTask
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.extremes import ExtremesTask
+from chunkpyramid.extremes import ExtremesTask, read_extremes
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import write_coordinates
+from chunkpyramid.omero import with_windows
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.prepare import Prepared, prepare
 from chunkpyramid.presence import presences

@@ -46,15 +46,23 @@ def channel_extremes(
     found: Extremes = {}
     for channel, voxels in enumerate(channels, first if axis is not None else 0):
         low, high = voxels.min(), voxels.max()
-        if not (np.isfinite(low) and np.isfinite(high)) or (background is not None and (low <= background <= high)):
-            counted = np.isfinite(voxels)
-            if background is not None:
-                counted &= voxels != background
-            if not counted.any():
+        if not (np.isfinite(low) and np.isfinite(high)) or (background is not None and low <= background <= high):
+            # row by row, because what counts takes memory
+            rows = [_counted(row, background) for row in (voxels if voxels.ndim > 1 else voxels[None])]
+            rows = [row for row in rows if row is not None]
+            if not rows:
                 continue
-            low, high = voxels[counted].min(), voxels[counted].max()
+            low, high = min(low for low, _ in rows), max(high for _, high in rows)
         found[channel] = (number(low), number(high))
     return found
+
+
+def _counted(voxels: npt.NDArray[Any], background: npt.NDArray[Any] | None) -> tuple[Any, Any] | None:
+    """Return the extremes of the voxels that count, None if none does."""
+    counted = np.isfinite(voxels)
+    if background is not None:
+        counted &= voxels != background
+    return (voxels[counted].min(), voxels[counted].max()) if counted.any() else None
 
 
 def number(value: Any) -> int | float:
