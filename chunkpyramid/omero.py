@@ -48,11 +48,11 @@ def channel_extremes(
         low, high = voxels.min(), voxels.max()
         if not (np.isfinite(low) and np.isfinite(high)) or (background is not None and low <= background <= high):
             # row by row, because what counts takes memory
-            rows = [_counted(row, background) for row in (voxels if voxels.ndim > 1 else voxels[None])]
-            rows = [row for row in rows if row is not None]
-            if not rows:
+            rows = voxels if voxels.ndim > 1 else voxels[np.newaxis]
+            seen = [extremes for row in rows if (extremes := _counted(row, background)) is not None]
+            if not seen:
                 continue
-            low, high = min(low for low, _ in rows), max(high for _, high in rows)
+            low, high = min(low for low, _ in seen), max(high for _, high in seen)
         found[channel] = (number(low), number(high))
     return found
 
