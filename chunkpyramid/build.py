@@ -127,9 +127,11 @@ def build_pyramid(
     Parameters
     ----------
     source : zarr.Array, dask array, xarray.DataArray, numpy array, path or URL
-        A C-order N-d array (2 to 5 axes), or the path or URL of a zarr array or of an OME-Zarr image.
+        An N-d array (2 to 5 axes), or the path or URL of a zarr array or of an OME-Zarr image, in a zip file too. An
+        array that is a level of an OME-Zarr image is that image, however it is named.
     target : path, URL, zarr store or zarr.Group, optional
-        The output group, new or empty. Default: the source array's own group; the levels go beside the array.
+        The output group, new or empty. Default: the source array's own group; the levels go beside the array, under
+        names that nothing else has.
     method : {"auto", "mean", "mode", "exact_mode", "min", "max", "stride"}
         "auto": mode for bool, int32/64, uint32/64 and OME label images, mean for everything else.
     factor : int, tuple, dict, list of tuples or "isotropic"
@@ -146,7 +148,8 @@ def build_pyramid(
     rounding : {"nearest", "truncate"}
         For means of integers: half to even, or toward zero.
     axes : str or sequence of str, optional
-        Names of the axes, such as "zyx". Default: from the source, else the last of "tczyx".
+        Names of the axes, such as "zyx" or "yxc". Default: from the source, else the last of "tczyx". They may be in
+        any order, that of arguments with one entry per axis; the levels have them in the order of OME-Zarr.
     voxel_size, translation : number, sequence or dict by axis, optional
         Voxel size and position of the first voxel's centre, in ``unit``. Default: from the source, else 1 and 0.
     unit : str, sequence or dict by axis, optional
@@ -181,7 +184,7 @@ def build_pyramid(
         Continue an unfinished build with the same plan, skipping the blocks that are done. If it is still at work in
         another process, that one ends with `OvertakenError`. One that has been finished is returned as it is.
     overwrite : bool
-        Replace the target group and all that is in it (in place: the levels beside the source).
+        Replace the target group and all that is in it (in place: the levels of the same image beside the source).
     progress : bool or callable
         True shows a progress bar; a callable is called with the numbers of blocks done and of all blocks.
 
