@@ -105,7 +105,7 @@ class Run:
 
     def _end(self) -> None:
         if not isinstance(self.store, StagedStore):
-            self._sign(0.0)
+            self.sign(0.0)
             return
         scratch = self.store.root / self.scratch
         if any((scratch / name).exists() for name in ("zarr.json", ".zgroup")):
@@ -118,7 +118,8 @@ class Run:
         """Return what gives signs of life."""
         return Signs(self)
 
-    def _sign(self, when: float) -> None:
+    def sign(self, when: float) -> None:
+        """Record a sign of life of this time, in a store that is no folder."""
         (found,) = fetch(self.store, [(f"{self.scratch}/{RECORD}", None)])
         if isinstance(found, bytes | memoryview):
             put(self.store, [(f"{self.scratch}/{ALIVE}/{self.owner.token}", str(when).encode())])
@@ -155,7 +156,7 @@ class Signs:
             if isinstance(self.run.store, StagedStore):
                 os.utime(self.run.store.root / self.run.scratch / RECORD)
             else:
-                self.run._sign(time.time())
+                self.run.sign(time.time())
 
 
 def begin_run(store: Any, path: str, *, alone: bool, where: str) -> Run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -16,8 +18,11 @@ import zarr
 from dask.local import MultiprocessingPoolExecutor
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
+import chunkpyramid
 from chunkpyramid.codec import OneChunk
 from chunkpyramid.internals import keys_of_worker, pool_size, protocol_of, unwrapped, wait_for, zarr_arrays_in
+
+OWNERS = ("self", "cls")
 
 
 def test_wait_for_runs_in_the_loop_of_stores() -> None:
@@ -78,3 +83,20 @@ def test_a_memory_store_works_on_the_dict_that_it_is_given() -> None:
     assert set(store.contents) == {"zarr.json", "c/0"}
     assert store.take("c/0") is not None
     assert store.take("c/0") is None
+
+
+@pytest.mark.parametrize("path", sorted(Path(chunkpyramid.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_no_other_file_uses_private_parts(path: Path) -> None:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and re.match(
+            r"(zarr|dask|distributed|fsspec)\.(core|.*\._)", node.module or ""
+        ):
+            found.append(f"{module} at line {node.lineno}")
+        elif isinstance(node, ast.Attribute) and re.fullmatch(r"_[a-z]\w*|sync_fs|active_threads", node.attr):
+            # its own, or those of a class of this package
+            is_own = isinstance(node.value, ast.Name) and node.value.id in OWNERS
+            is_super = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "super"
+            if not is_own and not is_super:
+                found.append(f"{ast.unparse(node)} at line {node.lineno}")
+    assert path.stem == "internals" or not found
