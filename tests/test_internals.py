@@ -89,9 +89,8 @@ def test_a_memory_store_works_on_the_dict_that_it_is_given() -> None:
 def test_no_other_file_uses_private_parts(path: Path) -> None:
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and re.match(
-            r"(zarr|dask|distributed|fsspec)\.(core|.*\._)", node.module or ""
-        ):
+        module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+        if re.match(r"(zarr|dask|distributed|fsspec)\.(core|.*\._)", module):
             found.append(f"{module} at line {node.lineno}")
         elif isinstance(node, ast.Attribute) and re.fullmatch(r"_[a-z]\w*|sync_fs|active_threads", node.attr):
             # its own, or those of a class of this package
