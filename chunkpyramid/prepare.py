@@ -45,7 +45,7 @@ from chunkpyramid.store import (
     default_compressors,
     empty_group,
     entries,
-    group_around,
+    groups_around,
 )
 from chunkpyramid.warn import warn
 
@@ -263,7 +263,7 @@ def prepare(
         labelled = open_labelled(labels_of, target, storage_options)
         target, zarr_format = labelled.target(name), labelled.zarr_format
     opened = open_source(source, axes, writable=target is None, storage_options=storage_options)
-    _refuse_unfinished(opened)
+    _refuse_unfinished(opened, in_place=target is None)
     group = None
     if target is None and opened.is_zarr:
         if layout != "flat":
@@ -395,17 +395,22 @@ def warn_of_viewers(prepared: Prepared) -> None:
             )
 
 
-def _refuse_unfinished(source: Source) -> None:
-    """Refuse a level of a pyramid that is being built; but level 0 of one that is built beside it is its source."""
-    group = group_around(source.array) if source.is_zarr else None
-    if source.image is not None:
-        group = source.image.group
-    journal = None if group is None else Journal.find(group)
-    if journal is not None and journal.source not in (None, source.identity()):
-        raise ArgumentError(
-            f"the source {source.array} belongs to a pyramid whose build has not been finished: run that build again "
-            "to finish it first"
-        )
+def _refuse_unfinished(source: Source, *, in_place: bool) -> None:
+    """Refuse a level that is being built, and levels beside a source where those of another one are being built."""
+    for group, path in groups_around(source.array) if source.is_zarr else ():
+        journal = Journal.find(group)
+        if journal is None or journal.source in (None, source.identity()):
+            continue
+        if path in journal.levels:
+            raise ArgumentError(
+                f"the source {source.array} belongs to a pyramid whose build has not been finished: run that build "
+                "again to finish it first"
+            )
+        if in_place and "/" not in path:
+            raise ArgumentError(
+                f"the group of the source, {group}, holds a build of {journal.source} that has not been finished: run "
+                "that build again to finish it first, or give target="
+            )
 
 
 def _refuse_clashes(coordinates: Coordinates, name: str) -> None:

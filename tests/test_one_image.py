@@ -210,3 +210,23 @@ def test_labels_beside_an_image_do_not_make_it_labels(tmp_path: Path) -> None:
     group.create_array("seg", data=LABELS, chunks=(16, 16))
     assert cp.build_pyramid(group["seg"], levels=1, method="mode").method == "mode"
     assert cp.build_pyramid(group["raw"], levels=1).method == "mean"
+
+
+def test_arrays_beside_an_unfinished_build_go_elsewhere_until_it_is_finished(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "g.zarr", mode="w")
+    for name in ("a", "b"):
+        group.create_array(name, data=LABELS, chunks=(16, 16))
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cp.build_pyramid(group["a"], levels=2, progress=stop)
+    for overwrite in (False, True):
+        with pytest.raises(cp.ArgumentError, match=r"holds a build of .*g\.zarr/a that has not been finished"):
+            cp.build_pyramid(group["b"], levels=2, overwrite=overwrite)
+    assert cp.build_pyramid(group["b"], MemoryStore(), levels=2).levels[2].shape == (16, 16)
+    with pytest.raises(cp.ArgumentError, match="belongs to a pyramid whose build has not been finished"):
+        cp.build_pyramid(tmp_path / "g.zarr" / "1", MemoryStore(), levels=1)
+    assert cp.build_pyramid(group["a"], levels=2).multiscale.paths == ("a", "1", "2")
+    assert cp.build_pyramid(group["b"], levels=2).multiscale.paths == ("b", "b_1", "b_2")
