@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def identify(value: Any) -> str:
-    return repr(value)[:60]
+    # the processes that share the tests out have to call them alike
+    return re.sub(r" at 0x\w+", "", repr(value))[:60]
 
 
 # What is given, and what the message must say: the argument to change.

@@ -85,7 +85,7 @@ def test_every_dtype_in_format_2(compressor: Any, dtype: str, order: str) -> Non
 
 @pytest.mark.parametrize("order", ["little", "big"])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("compressors", [(), (BloscCodec(),), (GzipCodec(),)], ids=repr)
+@pytest.mark.parametrize("compressors", [(), (BloscCodec(),), (GzipCodec(),)], ids=["plain", "blosc", "gzip"])
 @pytest.mark.filterwarnings("ignore:The data type:zarr.errors.UnstableSpecificationWarning")
 def test_every_dtype_in_format_3(compressors: Any, dtype: str, order: Any) -> None:
     options = {"serializer": BytesCodec(endian=order), "compressors": compressors}
