@@ -124,12 +124,31 @@ class Target:
                 )
             journal.check(self.prepared.fingerprint, self.where)
             return Action.RESUME
+        # read after the journal was looked for: a run that has just finished has put its metadata before it closed that
+        fresh = self._opened_again(group)
+        if fresh is None:
+            return Action.CREATE
+        group = fresh
         if self._was_cut_off(group, journal):
             return Action.CREATE
         if journal is None and self._is_finished(group):
             return Action.NOTHING
         self._refuse_existing(group)
         return Action.CREATE
+
+    def _opened_again(self, group: zarr.Group) -> zarr.Group | None:
+        """Return a group with the attributes that it has now, None if it is being made anew."""
+        mode: Any = "r" if group.store.read_only else "r+"
+        try:
+            return zarr.open_group(
+                group.store,
+                path=group.path,
+                mode=mode,
+                zarr_format=group.metadata.zarr_format,
+                use_consolidated=False,
+            )
+        except FileNotFoundError:
+            return None
 
     def create(self, run: Run, group: zarr.Group | None, *, is_new: bool) -> tuple[zarr.Group, Journal]:
         """Create the level arrays and the scratch group, in place of what is there and may be replaced.
