@@ -256,8 +256,10 @@ def path_id(path: str | os.PathLike[str]) -> str:
     return "file://" + os.path.realpath(path)
 
 
-def existing_group(target: Any, storage_options: Mapping[str, Any] | None = None) -> zarr.Group | None:
-    """Return the group at the target, or None if nothing is there.
+def existing_group(
+    target: Any, storage_options: Mapping[str, Any] | None = None, *, is_new: bool = True
+) -> zarr.Group | None:
+    """Return the group at the target, or None if nothing is there; ``is_new`` if it has not been looked for before.
 
     Raises
     ------
@@ -282,12 +284,16 @@ def existing_group(target: Any, storage_options: Mapping[str, Any] | None = None
         node = zarr.open(target, mode="r+", use_consolidated=False, storage_options=_options(target, storage_options))
     except FileNotFoundError:
         # a build that was killed at its very beginning leaves nothing but its scratch folder
-        if is_local_path(target) and any(not name.startswith(SCRATCH) for name in os.listdir(target)):
-            raise TargetExistsError(
-                f"{os.fspath(target)!r} holds files that are no zarr group; they are never overwritten: choose "
-                "another target"
-            ) from None
-        return None
+        there = {name for name in os.listdir(target) if not name.startswith(SCRATCH)} if is_local_path(target) else None
+        if not there:
+            return None
+        if is_new and there & {"zarr.json", ".zgroup"}:
+            # another process has made the group just now
+            return existing_group(target, storage_options, is_new=False)
+        raise TargetExistsError(
+            f"{os.fspath(target)!r} holds files that are no zarr group; they are never overwritten: choose another "
+            "target"
+        ) from None
     except (TypeError, ValueError, KeyError, AttributeError, ImportError, OSError) as error:
         raise ArgumentError(f"target {target!r} cannot be opened as a path, URL or zarr store: {error}") from error
     if isinstance(node, zarr.Array):

@@ -133,6 +133,9 @@ class Target:
             return Action.CREATE
         if journal is None and self._is_finished(group):
             return Action.NOTHING
+        if journal is None and Journal.find(group) is not None:
+            # another run has begun to create what would be refused
+            return self.decide(group)
         self._refuse_existing(group)
         return Action.CREATE
 

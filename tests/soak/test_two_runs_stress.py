@@ -48,7 +48,8 @@ def test_whatever_succeeds_is_right(seed: int, tmp_path: Path) -> None:
         if result == "ok":
             jobs[1 - number].kill()
         else:
-            assert result == "OvertakenError"
+            # or refused, if it looked at the very moment at which the other one began
+            assert result in ("OvertakenError", "TargetExistsError")
             number, result = queue.get(timeout=300)
         for process in jobs:
             process.join()
