@@ -220,8 +220,9 @@ class Journal:
         return cast("str | None", self._fingerprint.get("source"))
 
     def set_up(self, fingerprint: Mapping[str, Any], blocks: Sequence[Any] = ()) -> None:
-        """Record what is being built and in which blocks, once all arrays are there."""
-        self.scratch.attrs.update({"fingerprint": dict(fingerprint), "blocks": list(blocks)})
+        """Record what is being built and in which blocks, once all arrays are there: in one write, all or nothing."""
+        attributes = self.scratch.attrs
+        attributes.put({**attributes.asdict(), "fingerprint": dict(fingerprint), "blocks": list(blocks)})
 
     @property
     def blocks(self) -> list[Any]:

@@ -236,7 +236,10 @@ def _begin_in_folder(root: Path, path: str) -> Run:
 
 
 def _numbers(folder: Path) -> list[int]:
-    return [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()]
+    try:
+        return [int(entry.name) for entry in folder.iterdir() if entry.name.isdigit()]
+    except FileNotFoundError:
+        return []  # a run that has finished has just removed it
 
 
 def _last_number(scratch: Path) -> int:

@@ -212,6 +212,23 @@ def test_flags_carry_the_number_of_their_run(source: Path, tmp_path: Path) -> No
     assert 2 in {entry["run"] for entry in told}
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_what_is_being_built_is_recorded_in_one_write(zarr_format: Any, source: Path) -> None:
+    written = []
+
+    class RecordingStore(MemoryStore):
+        async def set(self, key: str, value: Any, byte_range: Any = None) -> None:
+            if key in (".chunkpyramid/zarr.json", ".chunkpyramid/.zattrs"):
+                document = json.loads(value.to_bytes())
+                written.append(set(document.get("attributes", document)))
+            await super().set(key, value, byte_range)
+
+    cp.build_pyramid(source, RecordingStore(), levels=1, zarr_format=zarr_format)
+    assert any("fingerprint" in names for names in written)
+    # a run that is killed, or looked at, between two writes would be taken for one that can be resumed
+    assert all(("fingerprint" in names) == ("blocks" in names) for names in written)
+
+
 def test_the_owner_tells_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID"):
         monkeypatch.delenv(name, raising=False)
