@@ -256,7 +256,9 @@ def build_pyramid(
 def _finished(prepared: Prepared, group: zarr.Group) -> Pyramid:
     """Return the pyramid of an identical build that has been finished."""
     logger.warning(
-        "%s has been finished by an identical build, so nothing was done; overwrite=True builds it anew", group
+        "%s has been finished by an identical build, so nothing was done; if the values of the source have changed "
+        "since, overwrite=True builds it anew",
+        group,
     )
     group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
     return Pyramid(group, prepared.multiscale)

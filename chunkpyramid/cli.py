@@ -193,7 +193,10 @@ def build(
     seconds = time.perf_counter() - start
     click.echo(str(pyramid))
     if pyramid.plan is None:
-        click.echo("an identical build has been finished here, so nothing was done; --overwrite builds it anew")
+        click.echo(
+            "an identical build has been finished here, so nothing was done; if the values of the source have changed "
+            "since, --overwrite builds it anew"
+        )
         return
     peak = peak_memory()
     measured = "" if peak is None else f"; peak memory {format_bytes(peak)}"
