@@ -20,7 +20,8 @@ def test_nothing_is_written_on_other_schedulers(name: str, source: Path, tmp_pat
     test_schedulers.test_nothing_is_written_after_a_build_has_failed(name, source, tmp_path)
 
 
-# a build in slow motion, which is interrupted as by Ctrl-C, and whether it writes anything after that
+# a build in slow motion, which is interrupted as by Ctrl-C when its first chunk is there, and whether it writes
+# anything after that
 INTERRUPTED = """
 import _thread, sys, threading, time
 from pathlib import Path
@@ -29,8 +30,14 @@ from test_schedulers import OPTIONS, SlowStore, scheduler, times
 from zarr.storage import LocalStore
 
 source, target, name = sys.argv[1:]
+
+def interrupt():
+    while not any(path.is_file() for path in Path(target, "0", "c").rglob("*")):
+        time.sleep(0.05)
+    _thread.interrupt_main()
+
 with scheduler(name):
-    threading.Timer(1, _thread.interrupt_main).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     try:
         cp.build_pyramid(source, SlowStore(LocalStore(target), fails=False), **OPTIONS)
     except KeyboardInterrupt:
