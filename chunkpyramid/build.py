@@ -23,7 +23,6 @@ from chunkpyramid.level_coordinates import write_coordinates
 from chunkpyramid.omero import with_windows
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.prepare import Prepared, prepare
-from chunkpyramid.presence import presences
 from chunkpyramid.pyramid import Pyramid
 from chunkpyramid.runs import begin_run
 from chunkpyramid.stages import Progress, Work, check_progress
@@ -278,7 +277,7 @@ def _work(prepared: Prepared, group: zarr.Group, journal: Journal) -> Work:
         {level.index: level_array(group, level.path) for level in levels},
         journal,
         skips_blank=prepared.format.fills_with_zeros,
-        present=presences(prepared.source.zarr_arrays()),
+        present=prepared.present,
         task=partial(ExtremesTask, channel_axis=prepared.channel_axis) if prepared.has_windows else BlockTask,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import MemoryStore
 
+from chunkpyramid.content import SLAB, digest_of
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.grid import Shape
@@ -24,6 +26,7 @@ __all__ = [
     "level_variables",
     "regular_step",
     "rehearse_coordinates",
+    "values_digest",
     "values_of",
     "write_coordinates",
 ]
@@ -73,6 +76,17 @@ def dropped_coordinates(variables: Mapping[str, xr.Variable], dims: Sequence[Has
 def values_of(variable: xr.Variable) -> npt.NDArray[Any] | None:
     """Return the values of a variable, None if they are of a kind that pandas has and NumPy has not."""
     return variable.values if isinstance(variable.dtype, np.dtype) else None
+
+
+def values_digest(variable: xr.Variable) -> str:
+    """Return a digest of the values of a variable, of which those of several axes are read a slab at a time."""
+    rows = max(1, SLAB // max(1, variable[:1].nbytes)) if variable.ndim > 1 else variable.size
+    slabs = [variable[start : start + rows] for start in range(0, len(variable), rows)] if variable.ndim else [variable]
+    digest = hashlib.sha256()
+    for slab in slabs:
+        values = np.asarray(slab.values)
+        digest.update((repr(values.tolist()) if values.dtype.hasobject else digest_of(values)).encode())
+    return digest.hexdigest()
 
 
 def _variable(like: xr.Variable, values: Any) -> xr.Variable:

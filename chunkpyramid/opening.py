@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -144,7 +144,8 @@ def _lazy(array: Any) -> Any:
     if not isinstance(array, zarr.Array):
         return array
     chunks = array.shards or array.chunks
-    return da.from_zarr(array, chunks=chunks, name=f"zarr-{zlib.crc32(store_id(array).encode()):08x}-{chunks}")
+    place = hashlib.sha256(store_id(array).encode()).hexdigest()
+    return da.from_zarr(array, chunks=chunks, name=f"zarr-{place}-{chunks}")
 
 
 def _check(source: Source) -> None:

@@ -25,10 +25,7 @@ from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
 from chunkpyramid.journal import Journal
 from chunkpyramid.labelled import LabelledImage, open_labelled
-from chunkpyramid.level_coordinates import (
-    rehearse_coordinates,
-    values_of,
-)
+from chunkpyramid.level_coordinates import rehearse_coordinates, values_digest
 from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.missing import leaving_out_missing, stored_attributes
@@ -37,6 +34,7 @@ from chunkpyramid.opening import open_source
 from chunkpyramid.physical_units import is_known_unit
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels
 from chunkpyramid.planner import make_plan
+from chunkpyramid.presence import Presence, presences
 from chunkpyramid.source import Source
 from chunkpyramid.source_coordinates import variables_of_levels, warn_of_coordinates
 from chunkpyramid.store import (
@@ -96,11 +94,13 @@ class LevelFormat:
 class Prepared:
     """A checked and planned build.
 
-    ``group`` is the group of the source in a build in place, else None, ``image`` the image that labels are made for,
-    and ``variables`` the coordinate variables of every level.
+    ``present`` tells whether the arrays that are read are still those that were planned with. ``group`` is the group of
+    the source in a build in place, else None, ``image`` the image that labels are made for, and ``variables`` the
+    coordinate variables of every level.
     """
 
     source: Source
+    present: tuple[Presence, ...]
     target: Any
     group: zarr.Group | None
     image: LabelledImage | None
@@ -154,13 +154,14 @@ class Prepared:
     @cached_property
     def digest(self) -> str:
         """What tells this build from all others, those with other attributes or coordinates included."""
-        told = [self.fingerprint, self.name, repr(self.coordinates), repr(sorted(self.format.attributes.items()))]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        for name, variable in sorted(self.source.variables.items()):
-            known = values_of(variable) if variable.ndim < 2 else None
-            values = variable.shape if known is None else known.tolist()
-            digest.update(f"{name} {variable.dtype} {variable.attrs} {values}".encode())
-        return digest.hexdigest()
+        variables = [
+            (name, variable.dims, str(variable.dtype), repr(variable.attrs), values_digest(variable))
+            # the layout "flat" has no place for those of several axes
+            for name, variable in sorted(self.source.variables.items())
+            if variable.ndim < 2 or self.layout == "datatree"
+        ]
+        attributes = repr(sorted(self.format.attributes.items()))
+        return _digest([self.fingerprint, self.name, repr(self.coordinates), attributes, variables])
 
     @property
     def kept(self) -> dict[str, Any]:
@@ -214,6 +215,7 @@ class Prepared:
         """What must agree for a build to continue an unfinished one, in values that JSON can hold."""
         return {
             "source": self.source.identity(),
+            "source_metadata": _digest(sorted((presence.name, presence.document) for presence in self.present)),
             "shape": list(self.source.shape),
             "dtype": str(self.reduction.dtype),
             **self.parameters,
@@ -263,6 +265,7 @@ def prepare(
         labelled = open_labelled(labels_of, target, storage_options)
         target, zarr_format = labelled.target(name), labelled.zarr_format
     opened = open_source(source, axes, writable=target is None, storage_options=storage_options)
+    present = presences(opened.zarr_arrays())
     _refuse_unfinished(opened, in_place=target is None)
     group = None
     if target is None and opened.is_zarr:
@@ -370,13 +373,31 @@ def prepare(
     )
     plan = replace(make_plan(request), hints=opened.hints)
     prepared = Prepared(
-        opened, target, group, labelled, reduction, coordinates, variables, request, plan, stored, version, name, layout
+        opened,
+        present,
+        target,
+        group,
+        labelled,
+        reduction,
+        coordinates,
+        variables,
+        request,
+        plan,
+        stored,
+        version,
+        name,
+        layout,
     )
     if layout == "flat":
         warn_of_viewers(prepared)
     around = {} if group is None else group.attrs.asdict()
     ome.with_multiscale(around, prepared.multiscale, version, __version__)
     return prepared
+
+
+def _digest(told: Any) -> str:
+    """Return a digest of values that JSON can hold."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def warn_of_viewers(prepared: Prepared) -> None:

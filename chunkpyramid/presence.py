@@ -11,7 +11,7 @@ from typing import Any
 
 import zarr
 
-from chunkpyramid.errors import BuildError
+from chunkpyramid.errors import BuildError, SourceNotFoundError
 from chunkpyramid.keys import fetch
 from chunkpyramid.store import store_id
 
@@ -20,7 +20,10 @@ __all__ = ["Presence", "presences"]
 
 @dataclass(frozen=True)
 class Presence:
-    """The metadata of an array that is read, as they were when the work was planned."""
+    """The metadata of an array that is read, as they were when the work was planned.
+
+    There is no ``document`` of an array that only the consolidated metadata of a group above it tell of.
+    """
 
     store: Any
     key: str
@@ -29,13 +32,24 @@ class Presence:
 
     @staticmethod
     def of(array: zarr.Array[Any]) -> Presence:
-        """Return what tells later whether an array is there, and the same."""
+        """Return what tells later whether an array is there, and the same.
+
+        Raises
+        ------
+        SourceNotFoundError
+            If it is not there now.
+        """
         name = "zarr.json" if array.metadata.zarr_format == 3 else ".zarray"
         key = f"{array.path}/{name}".lstrip("/")
         (found,) = fetch(array.store, [(key, None)])
-        # some arrays are known by consolidated metadata alone
-        document = _canonical(found) if isinstance(found, bytes | memoryview) else ""
-        return Presence(array.store, key, store_id(array), document)
+        if isinstance(found, bytes | memoryview):
+            return Presence(array.store, key, store_id(array), _canonical(found))
+        if found is not None or not _is_consolidated_alone(array):
+            raise SourceNotFoundError(
+                f"the array {store_id(array)} is not there: it was opened, but there is no {key!r} any more"
+                + (f" ({found})" if found is not None else "")
+            )
+        return Presence(array.store, key, store_id(array), "")
 
     def check(self) -> None:
         """Raise `BuildError` unless this process sees the array, with the metadata that it had."""
@@ -62,6 +76,25 @@ def presences(arrays: Iterable[zarr.Array[Any]]) -> tuple[Presence, ...]:
     """Return the presences of arrays, each of them once."""
     found = {presence.name: presence for presence in map(Presence.of, arrays)}
     return tuple(found.values())
+
+
+def _is_consolidated_alone(array: zarr.Array[Any]) -> bool:
+    """Whether an array without metadata of its own is told of by those of a group above it."""
+    group, _, name = array.path.rpartition("/")
+    while name:
+        wanted = {3: f"{group}/zarr.json", 2: f"{group}/.zmetadata"}[array.metadata.zarr_format].lstrip("/")
+        (found,) = fetch(array.store, [(wanted, None)])
+        if isinstance(found, bytes | memoryview) and _tells_of(json.loads(bytes(found)), name):
+            return True
+        group, _, last = group.rpartition("/")
+        name = f"{last}/{name}" if last else ""
+    return False
+
+
+def _tells_of(document: Any, name: str) -> bool:
+    """Whether consolidated metadata have an array of this name."""
+    within = document.get("consolidated_metadata") or document
+    return name in within.get("metadata", {}) or f"{name}/.zarray" in within.get("metadata", {})
 
 
 def _canonical(document: bytes | memoryview) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.content import digest_of
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.grid import Shape
 from chunkpyramid.internals import zarr_arrays_in
@@ -65,11 +65,7 @@ class Source:
         if self.is_zarr:
             return store_id(self.array)
         if self.in_memory is not None:
-            # in the order of memory, so that nothing is copied
-            strides = self.in_memory.strides
-            order = sorted(range(len(strides)), key=lambda axis: -abs(strides[axis]))
-            voxels = np.ascontiguousarray(self.in_memory.transpose(order))
-            return f"numpy {order} {zlib.adler32(voxels.view(np.uint8).data)}"
+            return f"numpy {digest_of(self.in_memory)}"
         return f"dask {self.array.name}"
 
     def zarr_arrays(self) -> list[zarr.Array[Any]]:

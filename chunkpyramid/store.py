@@ -240,12 +240,18 @@ def _store_above(store: Any) -> tuple[Any, str]:
 
 
 def store_id(node: zarr.Array[Any] | zarr.Group) -> str:
-    """Return a string that is the same for two openings of one place, and different for two places."""
+    """Return a string that is the same for two openings of one place, and different for two places.
+
+    A place in a folder is where symbolic links lead, those below the root of the store too.
+    """
     store = unwrapped(node.store)
     if isinstance(store, LocalStore):
-        root = path_id(store.root)
-    elif isinstance(store, FsspecStore):
-        root = f"{protocol_of(store)[0]}://{store.path}"
+        return path_id(store.root / node.path)
+    if isinstance(store, FsspecStore):
+        protocols = protocol_of(store)
+        if {"file", "local"} & set(protocols):
+            return path_id(f"{store.path}/{node.path}")
+        root = f"{protocols[0]}://{store.path}"
     else:
         root = str(store)
     return f"{root.rstrip('/')}/{node.path}".rstrip("/")

@@ -16,7 +16,7 @@ PACKAGE = Path(chunkpyramid.__file__).parent
 FLOORS = tuple(
     set(names.split())
     for names in (
-        "errors exact_mode grid methods owner physical_units reduce reduction transpose warn _version",
+        "content errors exact_mode grid methods owner physical_units reduce reduction transpose warn _version",
         "arguments blocking chunking coordinates downsample factors internals memory missing omero phantom plan "
         "planner report",
         "chunks codec dataarray keys level_coordinates ome opening presence progress runs shards source "

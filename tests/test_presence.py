@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
+from chunkpyramid import build
 from chunkpyramid.presence import presences
 
 VOLUME = np.random.default_rng(0).integers(1, 255, (16, 32, 32)).astype(np.uint8)
@@ -125,3 +127,69 @@ def test_presences_are_told_once_each(tmp_path: Path) -> None:
     assert len(found) == 2
     for presence in found:
         presence.check()
+
+
+def _as_the_run_begins(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    """Let something happen after a build was planned, and before it has written anything."""
+    begin = build.begin_run
+
+    def begin_run(*arguments: Any, **options: Any) -> Any:
+        happens()
+        return begin(*arguments, **options)
+
+    monkeypatch.setattr(build, "begin_run", begin_run)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_that_goes_between_plan_and_run_is_an_error(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source(tmp_path / "source.zarr")
+    opened = KINDS[kind](tmp_path / "source.zarr")
+    _as_the_run_begins(monkeypatch, lambda: shutil.rmtree(tmp_path / "source.zarr"))
+    with pytest.raises(cp.BuildError, match="does not see the array"):
+        cp.build_pyramid(opened, tmp_path / "target.zarr", **OPTIONS)
+
+
+def test_a_source_that_becomes_another_between_plan_and_run_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source(tmp_path / "source.zarr")
+    _as_the_run_begins(monkeypatch, lambda: source(tmp_path / "source.zarr", fill_value=7, overwrite=True))
+    with pytest.raises(cp.BuildError, match="not the one that was planned with"):
+        cp.build_pyramid(tmp_path / "source.zarr", tmp_path / "target.zarr", **OPTIONS)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_a_handle_to_what_is_gone_is_no_source(zarr_format: Any, tmp_path: Path) -> None:
+    array = source(tmp_path / "source.zarr", zarr_format)
+    shutil.rmtree(tmp_path / "source.zarr")
+    with pytest.raises(cp.SourceNotFoundError, match=r"source\.zarr is not there"):
+        cp.build_pyramid(array, tmp_path / "target.zarr", **OPTIONS)
+    assert not (tmp_path / "target.zarr").exists()
+
+
+def test_a_build_does_not_go_on_with_a_source_that_was_written_anew(tmp_path: Path) -> None:
+    source(tmp_path / "source.zarr")
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cp.build_pyramid(tmp_path / "source.zarr", tmp_path / "target.zarr", progress=stop, **OPTIONS)
+    source(tmp_path / "source.zarr", fill_value=7, overwrite=True)
+    with pytest.raises(cp.TargetExistsError, match="source_metadata"):
+        cp.build_pyramid(tmp_path / "source.zarr", tmp_path / "target.zarr", **OPTIONS)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_consolidated_metadata_can_be_all_there_is(zarr_format: Any, tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "g.zarr", mode="w", zarr_format=zarr_format)
+    group.create_array("inner/deep/raw", data=VOLUME, chunks=(8, 8, 8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened = zarr.consolidate_metadata(tmp_path / "g.zarr", zarr_format=zarr_format)["inner/deep/raw"]
+    for name in ("zarr.json", ".zarray"):
+        (tmp_path / "g.zarr" / "inner" / "deep" / "raw" / name).unlink(missing_ok=True)
+    pyramid = cp.build_pyramid(opened, tmp_path / "target.zarr", **OPTIONS)
+    np.testing.assert_array_equal(pyramid.levels[0][...], VOLUME)

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array
 import numpy as np
 import pytest
 import zarr
-from zarr.storage import LocalStore, MemoryStore, WrapperStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
 from chunkpyramid.journal import Flags, Journal
@@ -399,6 +400,38 @@ def test_a_target_around_or_inside_the_source_is_refused(tmp_path: Path) -> None
         with pytest.raises((cp.ArgumentError, cp.TargetExistsError)):
             cp.build_pyramid(tmp_path / "image.zarr" / "0", tmp_path / target, overwrite=True, **OPTIONS)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["group", "path", "array", "fsspec", "dask"])
+def test_a_source_that_a_link_leads_to_is_not_overwritten(tmp_path: Path, kind: str) -> None:
+    """The level of an image is a symbolic link into the target, where its voxels are."""
+    cp.build_pyramid(VOXELS, tmp_path / "image.zarr", **OPTIONS)
+    zarr.create_group(tmp_path / "target.zarr").create_array("raw", data=VOXELS, chunks=(8, 8, 8))
+    shutil.rmtree(tmp_path / "image.zarr" / "0")
+    (tmp_path / "image.zarr" / "0").symlink_to(tmp_path / "target.zarr" / "raw")
+    source: Any = {
+        "group": tmp_path / "image.zarr",
+        "path": tmp_path / "image.zarr" / "0",
+        "array": zarr.open_group(tmp_path / "image.zarr", mode="r")["0"],
+        "fsspec": zarr.open_group(FsspecStore.from_url(f"file://{tmp_path}/image.zarr"), mode="r")["0"],
+        "dask": dask.array.from_zarr(str(tmp_path / "image.zarr" / "0")) + 0,
+    }[kind]
+    before = contents(tmp_path)
+    with pytest.raises(cp.ArgumentError, match="contains the source"):
+        cp.build_pyramid(source, tmp_path / "target.zarr", overwrite=True, **OPTIONS)
+    assert contents(tmp_path) == before
+
+
+def test_what_links_in_the_target_lead_to_is_not_deleted(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "precious.zarr", data=VOXELS, chunks=(8, 8, 8))
+    cp.build_pyramid(VOXELS, tmp_path / "target.zarr", **OPTIONS)
+    shutil.rmtree(tmp_path / "target.zarr" / "1")
+    (tmp_path / "target.zarr" / "1").symlink_to(tmp_path / "precious.zarr")
+    before = contents(tmp_path / "precious.zarr")
+    pyramid = cp.build_pyramid(VOXELS + 1, tmp_path / "target.zarr", overwrite=True, **OPTIONS)
+    assert contents(tmp_path / "precious.zarr") == before
+    assert not (tmp_path / "target.zarr" / "1").is_symlink()
+    np.testing.assert_array_equal(pyramid.levels[0][...], VOXELS + 1)
 
 
 def test_a_build_goes_on_with_another_memory_limit_and_other_workers(tmp_path: Path, source: Path) -> None:
