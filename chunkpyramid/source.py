@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,16 @@ class Source:
         if self.in_memory is not None:
             return []
         return zarr_arrays_in(self.array.dask)
+
+    @property
+    def mapped_file(self) -> str | None:
+        """The file that a NumPy source, or the array that it is a view of, is mapped from."""
+        array: Any = self.in_memory
+        while array is not None:
+            if isinstance(array, np.memmap) and array.filename is not None:
+                return os.fspath(array.filename)
+            array = getattr(array, "base", None)
+        return None
 
     @property
     def shape(self) -> Shape:

@@ -225,6 +225,11 @@ class Target:
         else:
             return
         source = self.prepared.source
+        mapped = source.mapped_file
+        if mapped is not None and path_id(mapped).startswith(there):
+            raise ArgumentError(
+                f"the target {target} contains the file {mapped!r}, which the source is mapped from: give another target"
+            )
         for array in source.zarr_arrays() if self.overwrite or source.is_zarr else ():
             here = store_id(array) + "/"
             if here.startswith(there):

@@ -422,6 +422,18 @@ def test_a_source_that_a_link_leads_to_is_not_overwritten(tmp_path: Path, kind: 
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("view", ["itself", "view", "array", "transposed"])
+def test_a_file_that_the_source_is_mapped_from_is_not_overwritten(tmp_path: Path, view: str) -> None:
+    cp.build_pyramid(VOXELS, tmp_path / "target.zarr", **OPTIONS)
+    np.save(tmp_path / "target.zarr" / "raw.npy", VOXELS)
+    mapped = np.load(tmp_path / "target.zarr" / "raw.npy", mmap_mode="r")
+    views = {"itself": mapped, "view": mapped[1:], "array": np.asarray(mapped)[::2], "transposed": np.asarray(mapped.T)}
+    before = contents(tmp_path)
+    with pytest.raises(cp.ArgumentError, match=r"raw\.npy"):
+        cp.build_pyramid(views[view], tmp_path / "target.zarr", overwrite=True, **OPTIONS)
+    assert contents(tmp_path) == before
+
+
 def test_what_links_in_the_target_lead_to_is_not_deleted(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "precious.zarr", data=VOXELS, chunks=(8, 8, 8))
     cp.build_pyramid(VOXELS, tmp_path / "target.zarr", **OPTIONS)
