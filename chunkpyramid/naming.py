@@ -39,9 +39,8 @@ def group_of_source(source: Source) -> zarr.Group:
 
 def own_levels(image: Image) -> tuple[str, ...]:
     """Return the paths of the levels below level 0 of an image that no other multiscale of its group has too."""
-    first, *rest = image.multiscale.paths
-    others = ome.other_paths(image.group.attrs.asdict(), first)
-    return tuple(path for path in rest if path not in others)
+    others = ome.other_paths(image.group.attrs.asdict(), image.multiscale.index)
+    return tuple(path for path in image.multiscale.paths[1:] if path not in others)
 
 
 def free_paths(count: int, source: Source, group: zarr.Group) -> list[str]:

@@ -40,7 +40,8 @@ KEPT_KEYS = ("omero", "image-label")
 class Multiscale:
     """A pyramid as its metadata tells: the arrays' paths, level 0 first, and the coordinates of every level.
 
-    ``digest`` tells the build that made it from others.
+    ``digest`` tells the build that made it from others, and ``index`` tells it from the others of its group, which may
+    have arrays in common with it; None if it is in no group yet.
     """
 
     paths: tuple[str, ...]
@@ -50,6 +51,7 @@ class Multiscale:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     kept: Mapping[str, Any] = field(default_factory=dict)
     digest: str | None = None
+    index: int | None = None
 
 
 def resolve_version(zarr_format: Any, ome_version: Any) -> tuple[int, str]:
@@ -81,8 +83,9 @@ def read_multiscale(
 ) -> Multiscale | None:
     """Return a multiscale of a group's attributes: that with this dataset, or the first; None if there is none.
 
-    ``shape_of`` gives the shape of the array at a path, None if there is no array: the metadata of OME-Zarr 0.1 to 0.3
-    do not tell how many axes there are, nor what the scales of levels are.
+    Of several with the dataset it is the first of those whose level 0 it is, or else the first of all. ``shape_of``
+    gives the shape of the array at a path, None if there is no array: the metadata of OME-Zarr 0.1 to 0.3 do not tell
+    how many axes there are, nor what the scales of levels are.
 
     Raises
     ------
@@ -92,9 +95,10 @@ def read_multiscale(
     from pydantic import ValidationError
     from yaozarrs import v04, v05
 
-    described = _described(attributes, dataset)
-    if described is None:
+    index = _index(attributes, dataset)
+    if index is None:
         return None
+    described = _multiscales(attributes)[index]
     ome = attributes.get("ome", attributes)
     version = check_version(attributes, described)
     if version in OLD_VERSIONS:
@@ -129,6 +133,7 @@ def read_multiscale(
         parameters=parameters if isinstance(parameters, Mapping) else {},
         kept={key: ome[key] for key in KEPT_KEYS if key in ome},
         digest=digest if isinstance(digest, str) else None,
+        index=index,
     )
 
 
@@ -144,7 +149,7 @@ def check_version(attributes: Mapping[str, Any], described: Any = None) -> str:
     if isinstance(ome, Mapping):
         version = str(ome.get("version", ""))
     else:
-        version = _version(_described(attributes, None) if described is None else described)
+        version = _version(next(iter(_multiscales(attributes)), None) if described is None else described)
     if version not in VERSIONS:
         raise ArgumentError(
             f"the group's OME-Zarr metadata have version {version!r}, and those known are {', '.join(VERSIONS[:-1])}: "
@@ -154,9 +159,9 @@ def check_version(attributes: Mapping[str, Any], described: Any = None) -> str:
     return version
 
 
-def other_paths(attributes: Mapping[str, Any], first: str) -> set[str]:
-    """Return the paths of all datasets of those multiscales that do not begin with this one."""
-    others = [m for m in _multiscales(attributes) if _paths(m)[:1] != [first]]
+def other_paths(attributes: Mapping[str, Any], own: int | None) -> set[str]:
+    """Return the paths of all datasets of all multiscales but the one with this index."""
+    others = [multiscale for index, multiscale in enumerate(_multiscales(attributes)) if index != own]
     return {path for multiscale in others for path in _paths(multiscale)}
 
 
@@ -166,12 +171,13 @@ def _multiscales(attributes: Mapping[str, Any]) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _described(attributes: Mapping[str, Any], dataset: str | None) -> Any:
-    """Return the metadata of the multiscale that has a dataset, or of the first one; None if there is none."""
-    for described in _multiscales(attributes):
-        if dataset is None or dataset in _paths(described):
-            return described
-    return None
+def _index(attributes: Mapping[str, Any], dataset: str | None) -> int | None:
+    """Return the index of the multiscale that has a dataset, or of the first one; None if there is none."""
+    described = [_paths(multiscale) for multiscale in _multiscales(attributes)]
+    if dataset is None:
+        return 0 if described else None
+    having = [index for index, paths in enumerate(described) if dataset in paths]
+    return min(having, key=lambda index: (described[index][0] != dataset, index), default=None)
 
 
 def _paths(described: Any) -> list[str]:
@@ -262,7 +268,7 @@ def with_multiscale(
         description["version"] = version
     old = attributes.get("ome", {}) if version == "0.5" else attributes
     multiscales = list(_multiscales(attributes))
-    at = next((i for i, m in enumerate(multiscales) if _paths(m)[:1] == [multiscale.paths[0]]), len(multiscales))
+    at = _place(multiscales, multiscale)
     if at < len(multiscales):
         description = _merged(multiscales[at], description)
     multiscales[at : at + 1] = [description]
@@ -274,6 +280,14 @@ def with_multiscale(
         warnings.simplefilter("ignore")
         models.Image.model_validate(_bare(content, description))
     return {**attributes, "ome": content} if version == "0.5" else content
+
+
+def _place(multiscales: Sequence[Any], multiscale: Multiscale) -> int:
+    """Return where in a list the metadata of a multiscale are, or go: others may have written theirs since."""
+    begins = [index for index, described in enumerate(multiscales) if _paths(described)[:1] == [multiscale.paths[0]]]
+    if multiscale.index is not None and multiscale.index in begins:
+        return multiscale.index
+    return begins[0] if begins else len(multiscales)
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,11 +305,12 @@ def _bare(ome: Mapping[str, Any], multiscale: Mapping[str, Any]) -> dict[str, An
     return {"multiscales": [multiscale]} | ({"version": ome["version"]} if "version" in ome else {})
 
 
-def only_level_0(attributes: Mapping[str, Any], first: str) -> dict[str, Any]:
-    """Return a group's attributes with all levels but level 0 taken out of the multiscale that begins with this one."""
+def only_level_0(attributes: Mapping[str, Any], own: int | None) -> dict[str, Any]:
+    """Return a group's attributes with all levels but level 0 taken out of the multiscale with this index."""
     old = attributes.get("ome", attributes)
     multiscales = [
-        {**m, "datasets": m["datasets"][:1]} if _paths(m)[:1] == [first] else m for m in _multiscales(attributes)
+        {**described, "datasets": described["datasets"][:1]} if index == own else described
+        for index, described in enumerate(_multiscales(attributes))
     ]
     content = {**old, "multiscales": multiscales}
     return {**attributes, "ome": content} if "ome" in attributes else content

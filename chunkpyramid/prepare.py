@@ -119,6 +119,12 @@ class Prepared:
         return self.group is not None
 
     @property
+    def index(self) -> int | None:
+        """Which multiscale of the group of the source is built anew, None if it is none of them."""
+        image = self.source.image
+        return None if image is None or not self.in_place else image.multiscale.index
+
+    @property
     def own_paths(self) -> tuple[str, ...]:
         """The paths of levels that are there already, of the same multiscale as the source and of no other."""
         image = self.source.image
@@ -138,6 +144,7 @@ class Prepared:
             parameters=self.parameters,
             kept=self.kept,
             digest=self.digest,
+            index=self.index,
         )
 
     @property
@@ -184,8 +191,7 @@ class Prepared:
         """Whether the metadata tell between which values viewers show the channels; in place only of one image."""
         if self.reduction.name != "mean":
             return False
-        first = self.plan.levels[0].path
-        is_alone = self.group is None or not ome.other_paths(self.group.attrs.asdict(), first)
+        is_alone = self.group is None or not ome.other_paths(self.group.attrs.asdict(), self.index)
         return "omero" in self.source.kept or (self.channel_axis is not None and is_alone)
 
     @property
@@ -196,7 +202,7 @@ class Prepared:
         if self.group is None:
             return True
         arrays = {name for name in entries(self.group) if isinstance(self.group.get(name), zarr.Array)}
-        beside = arrays | ome.other_paths(self.group.attrs.asdict(), self.plan.levels[0].path)
+        beside = arrays | ome.other_paths(self.group.attrs.asdict(), self.index)
         return beside <= {*(level.path for level in self.plan.levels), *self.own_paths}
 
     @property

@@ -209,9 +209,8 @@ class Target:
 
     def _forget_levels(self, group: zarr.Group, paths: set[str]) -> None:
         """Delete levels beside the source that are to be replaced; the metadata name only level 0 from then on."""
-        first = self.prepared.plan.levels[0].path
         if self.prepared.own_paths:
-            group.attrs.put(ome.only_level_0(group.attrs.asdict(), first))
+            group.attrs.put(ome.only_level_0(group.attrs.asdict(), self.prepared.index))
         for path in sorted(paths):
             if path in group:
                 del group[path]
@@ -228,7 +227,8 @@ class Target:
         mapped = source.mapped_file
         if mapped is not None and path_id(mapped).startswith(there):
             raise ArgumentError(
-                f"the target {target} contains the file {mapped!r}, which the source is mapped from: give another target"
+                f"the target {target} contains the file {mapped!r}, which the source is mapped from: give another "
+                "target"
             )
         for array in source.zarr_arrays() if self.overwrite or source.is_zarr else ():
             here = store_id(array) + "/"
@@ -243,7 +243,8 @@ class Target:
     def _refuse_existing(self, group: zarr.Group) -> None:
         prepared = self.prepared
         if prepared.in_place:
-            taken = [level.path for level in prepared.plan.levels[1:] if level.path in group]
+            paths = dict.fromkeys([*prepared.own_paths, *(level.path for level in prepared.plan.levels[1:])])
+            taken = [path for path in paths if path in group]
             if taken:
                 raise TargetExistsError(
                     f"the group of the source, {group}, has {taken} already: pass overwrite=True to replace them, "

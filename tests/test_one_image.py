@@ -149,7 +149,7 @@ def test_arrays_side_by_side_have_levels_of_their_own(tmp_path: Path) -> None:
             cp.build_pyramid(tmp_path / "well.zarr" / "0", levels=2, overwrite=overwrite)
     assert contents(tmp_path) == before
     for method in ("min", "max"):
-        with pytest.raises(cp.TargetExistsError, match=r"\['fov2_1'\]"):
+        with pytest.raises(cp.TargetExistsError, match=r"\['fov2_1'.*overwrite=True"):
             cp.build_pyramid(tmp_path / "well.zarr" / "fov2", levels=1, method=method)
         cp.build_pyramid(tmp_path / "well.zarr" / "fov2", levels=1, method=method, overwrite=True)
     found = zarr.open_group(tmp_path / "well.zarr", mode="r")
@@ -169,6 +169,51 @@ def test_a_level_that_two_multiscales_share_is_never_replaced(tmp_path: Path) ->
     pyramid = cp.build_pyramid(tmp_path / "image.zarr", levels=1, method="min", overwrite=True)
     assert pyramid.multiscale.paths == ("0", "0_1")
     assert contents(tmp_path / "image.zarr" / "1") == before
+
+
+@FORMATS
+@pytest.mark.parametrize("mine", ["first", "second"])
+def test_multiscales_that_share_level_0_keep_their_levels(mine: str, zarr_format: int, tmp_path: Path) -> None:
+    """Two pyramids of one volume: one is built anew, and the other one is none of its business."""
+    group = labels(tmp_path / "image.zarr", zarr_format)
+    described = ome_of(group)["multiscales"][0]
+    paths = {"0": "0", "1": "b1", "2": "b2"}
+    for path in ("1", "2"):
+        group.create_array(paths[path], data=np.asarray(group[path]) + 1, chunks=(16, 16))
+    datasets = [{**dataset, "path": paths[dataset["path"]]} for dataset in described["datasets"]]
+    other = {**described, "name": "other", "datasets": datasets}
+    both = [described, other] if mine == "first" else [other, described]
+    changed = {**ome_of(group), "multiscales": both}
+    group.attrs.put({"ome": changed} if zarr_format == 3 else changed)
+    own, others = (("1", "2"), ("b1", "b2")) if mine == "first" else (("b1", "b2"), ("1", "2"))
+    before = {path: contents(tmp_path / "image.zarr" / path) for path in ("0", *others)}
+
+    with pytest.raises(cp.TargetExistsError, match=rf"{list(own)}.*overwrite=True".replace("[", r"\[")):
+        cp.build_pyramid(tmp_path / "image.zarr", levels=1, method="max")
+    pyramid = cp.build_pyramid(tmp_path / "image.zarr", levels=1, method="max", overwrite=True)
+    after = zarr.open_group(tmp_path / "image.zarr", mode="r")
+    assert {path: contents(tmp_path / "image.zarr" / path) for path in before} == before
+    assert ome_of(after)["multiscales"][1] == both[1]
+    now = ome_of(after)["multiscales"][0]
+    assert [dataset["path"] for dataset in now["datasets"]] == list(pyramid.multiscale.paths)
+    assert (now["name"], now["type"]) == (both[0]["name"], "max")
+    assert not (set(own) - set(pyramid.multiscale.paths)) & set(after.array_keys())
+    np.testing.assert_array_equal(pyramid.levels[1][...], LABELS.reshape(32, 2, 32, 2).max((1, 3)))
+
+
+def test_the_multiscale_whose_level_0_it_is_comes_first(tmp_path: Path) -> None:
+    group = labels(tmp_path / "image.zarr")
+    described = ome_of(group)["multiscales"][0]
+    finer = group.create_array("finer", data=LABELS.repeat(2, 0), chunks=(16, 16))
+    datasets = [{**described["datasets"][0], "path": finer.basename}, described["datasets"][1]]
+    datasets[1] = {**datasets[1], "path": "0"}
+    group.attrs["ome"] = {**ome_of(group), "multiscales": [{**described, "datasets": datasets}, described]}
+    before = ome_of(group)["multiscales"]
+    pyramid = cp.build_pyramid(tmp_path / "image.zarr" / "0", levels=1, overwrite=True)
+    assert pyramid.multiscale.paths == ("0", "1")
+    after = ome_of(zarr.open_group(tmp_path / "image.zarr", mode="r"))["multiscales"]
+    assert after[0] == before[0]
+    assert len(after) == 2
 
 
 def test_levels_of_coarser_levels_do_not_go_in_place(tmp_path: Path) -> None:
