@@ -39,8 +39,15 @@ def source_of_dataarray(source: Any, axes: str | Sequence[str] | None) -> Source
         name=str(source.name) if source.name is not None else None,
         attributes=attributes,
         missing=missing,
-        variables={str(name): source.coords[name].variable for name in source.coords},
+        variables={str(name): _plain(str(name), source.coords[name].variable) for name in source.coords},
     )
+
+
+def _plain(name: str, variable: Any) -> Any:
+    """Return a coordinate variable with attributes in values that JSON can hold."""
+    plain = variable.copy(deep=False)
+    plain.attrs = plain_attributes(variable.attrs, variable.dtype, f" of the coordinate {name!r}")
+    return plain
 
 
 def attributes_of_dataarray(source: Any) -> tuple[dict[str, Any], Any]:

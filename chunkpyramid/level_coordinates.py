@@ -15,6 +15,7 @@ from chunkpyramid.content import SLAB, digest_of
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.grid import Shape
+from chunkpyramid.missing import with_finite_numbers
 from chunkpyramid.plan import Level
 
 if TYPE_CHECKING:
@@ -217,5 +218,6 @@ def _as_stored(variable: xr.Variable) -> Any:
         variable = variable.astype(object)
     kept = KEPT_ENCODING[:2] if variable.dtype.kind == "O" else KEPT_ENCODING
     stored = variable.copy(deep=False)
+    stored.attrs = with_finite_numbers(variable.attrs)
     stored.encoding = {key: variable.encoding[key] for key in kept if key in variable.encoding}
     return stored

@@ -7,6 +7,7 @@ fill value of the array is the missing value, in format 3 an attribute, which fo
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -16,13 +17,16 @@ import numpy as np
 from chunkpyramid.methods import can_be_sparse
 from chunkpyramid.warn import warn
 
-__all__ = ["declared_missing", "leaving_out_missing", "plain_attributes", "stored_attributes"]
+__all__ = ["declared_missing", "leaving_out_missing", "plain_attributes", "stored_attributes", "with_finite_numbers"]
 
 FILL, MISSING = "_FillValue", "missing_value"
 
 
-def plain_attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
-    """Return attributes in values that JSON can hold, also those that NumPy holds; the others are warned of."""
+def plain_attributes(attributes: Mapping[str, Any], dtype: Any, owner: str = "") -> dict[str, Any]:
+    """Return attributes in values that JSON can hold, also those that NumPy holds; the others are warned of.
+
+    The warnings say that they are those of the ``owner``, such as " of the coordinate 'time'".
+    """
     plain: dict[str, Any] = {}
     for name, value in attributes.items():
         if name == FILL:
@@ -31,8 +35,8 @@ def plain_attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> dic
             plain[str(name)] = _plain(value)
         except TypeError:
             warn(
-                f"the attribute {name!r} is left out: zarr cannot store {type(value).__name__} in attributes; convert "
-                "it, or drop it from the source"
+                f"the attribute {name!r}{owner} is left out: zarr cannot store {type(value).__name__} in attributes; "
+                "convert it, or drop it from the source"
             )
     return plain
 
@@ -51,9 +55,9 @@ def _plain(value: Any) -> Any:
     raise TypeError
 
 
-def _decoded(value: Any, dtype: np.dtype[Any]) -> Any:
+def _decoded(value: Any, dtype: Any) -> Any:
     """Return a fill value of floats that may be base64 or the name of a number."""
-    if not isinstance(value, str) or dtype.kind != "f":
+    if not isinstance(value, str) or getattr(dtype, "kind", "O") != "f":
         return value
     try:
         return float(value)
@@ -66,16 +70,32 @@ def _decoded(value: Any, dtype: np.dtype[Any]) -> Any:
     return number
 
 
-def stored_attributes(attributes: Mapping[str, Any], dtype: np.dtype[Any], zarr_format: int) -> dict[str, Any]:
-    """Return plain attributes as they are stored with an array of this format, in format 2 beside the fill value."""
+def stored_attributes(
+    attributes: Mapping[str, Any], dtype: np.dtype[Any], zarr_format: int, fill_value: Any
+) -> dict[str, Any]:
+    """Return plain attributes as they are stored with an array of this format.
+
+    In format 2 the missing value is the fill value of the array, if that can be it.
+    """
     stored = dict(attributes)
-    if FILL not in stored:
-        return stored
-    value = stored.pop(FILL)
-    if zarr_format == 3:
-        is_float = dtype.kind == "f" and isinstance(value, int | float)
-        stored[FILL] = base64.standard_b64encode(struct.pack("<d", float(value))).decode() if is_float else value
-    return stored
+    declared = stored.get(FILL)
+    is_number = isinstance(declared, int | float)
+    if zarr_format == 3 and is_number and dtype.kind == "f":
+        stored[FILL] = base64.standard_b64encode(struct.pack("<d", float(stored[FILL]))).decode()
+    elif zarr_format == 2 and is_number and fill_value is not None and _same(declared, fill_value):
+        del stored[FILL]
+    return {name: with_finite_numbers(value) for name, value in stored.items()}
+
+
+def with_finite_numbers(value: Any) -> Any:
+    """Return a plain value with NaN and infinities as strings, as zarr spells them: JSON has no such numbers."""
+    if isinstance(value, Mapping):
+        return {key: with_finite_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [with_finite_numbers(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def declared_missing(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> Any:

@@ -348,10 +348,10 @@ def prepare(
     fill_value = dtype.type(0 if opened.fill_value is None else opened.fill_value)
     if zarr_format == 2 and "_FillValue" in opened.attributes and opened.missing is not None:
         fill_value = dtype.type(opened.missing)
-    elif zarr_format == 2 and layout == "datatree":
-        # xarray takes the fill value of zarr format 2 for a mask and would turn integers into floats
-        fill_value = None
-    attributes = stored_attributes(opened.attributes, dtype, zarr_format)
+    elif zarr_format == 2:
+        # a fill value of zarr format 2 is a missing value where dimensions have names: xarray makes floats of integers
+        fill_value = None if layout == "datatree" else dtype.type(0)
+    attributes = stored_attributes(opened.attributes, dtype, zarr_format, fill_value)
     stored = LevelFormat(zarr_format, dtype, compressors, fill_value, base.names, attributes)
     variables = variables_of_levels(opened, base, planned, coordinates, is_first=reduction.name == "stride")
     if layout == "datatree":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,17 @@ def test_attributes_that_json_cannot_hold_are_warned_of() -> None:
     assert pyramid.levels[1].attrs.asdict() == {"numbers": [0, 1, 2], "nested": {"a": 0.5}}
 
 
+def test_attributes_of_coordinates_that_json_cannot_hold_are_warned_of() -> None:
+    attributes = {"since": np.datetime64("2020-01-01"), "valid_max": np.float32(np.inf), "flags": np.arange(2)}
+    source = xr.DataArray(np.zeros((8, 8)), dims=("y", "x"), coords={"x": ("x", np.arange(8.0), attributes)})
+    with pytest.warns(cp.MetadataWarning, match="'since' of the coordinate 'x' is left out") as warned:
+        pyramid = cp.build_pyramid(source, MemoryStore(), levels=1, layout="datatree")
+    assert len(warned) == 1
+    stored = dict(pyramid.group["s1/x"].attrs)
+    assert (stored["valid_max"], stored["flags"], "since" in stored) == ("Infinity", [0, 1], False)
+    assert set(source.x.attrs) == set(attributes)
+
+
 @given(
     st.dictionaries(
         st.text(min_size=1, max_size=5),
@@ -188,8 +200,72 @@ def test_plain_attributes_stay_as_they_are(attributes: dict[str, Any]) -> None:
 @given(st.floats(allow_nan=False, width=32))
 def test_fill_values_of_floats_come_back(value: float) -> None:
     dtype = np.dtype("f4")
-    stored = stored_attributes({"_FillValue": value}, dtype, 3)
+    stored = stored_attributes({"_FillValue": value}, dtype, 3, 0)
     assert isinstance(stored["_FillValue"], str)
     plain = plain_attributes(stored, dtype)
     assert declared_missing(plain, dtype) == value
-    assert stored_attributes({"_FillValue": value}, dtype, 2) == {}
+    assert stored_attributes({"_FillValue": value}, dtype, 2, dtype.type(value)) == {}
+
+
+@FORMATS
+@pytest.mark.parametrize("layout", ["flat", "datatree"])
+@pytest.mark.parametrize("from_format", [2, 3])
+def test_a_fill_value_alone_declares_nothing_missing_in_what_is_built(
+    from_format: Any, layout: str, zarr_format: Any, tmp_path: Path
+) -> None:
+    """In format 2 a fill value is a missing value where dimensions have names, as those of levels have."""
+    array = zarr.create_array(
+        MemoryStore(), shape=(16, 16), dtype="i2", chunks=(4, 4), zarr_format=from_format, fill_value=5
+    )
+    values = RNG.integers(4, 7, array.shape).astype("i2")
+    values[:4, 4:8] = 5
+    array[...] = values
+    first = cp.build_pyramid(array, tmp_path / "first.zarr", levels=1, zarr_format=zarr_format, layout=layout)
+    second = cp.build_pyramid(
+        zarr.open_group(tmp_path / "first.zarr", mode="r")[first.multiscale.paths[0]], MemoryStore(), levels=1
+    )
+    for pyramid in (first, second):
+        assert "sparse" not in pyramid.multiscale.parameters
+        np.testing.assert_array_equal(pyramid.levels[0][...], values)
+        np.testing.assert_array_equal(pyramid.levels[1][...], cp.downsample(values, 2)[0])
+    assert first.to_datatree()["s0"]["image"].dtype == "i2"
+
+
+@pytest.mark.filterwarnings("ignore::chunkpyramid.MetadataWarning")
+@pytest.mark.parametrize(
+    "attributes", [{"_FillValue": [1, 2]}, {"_FillValue": -1}, {"_FillValue": 300}, {"_FillValue": "none"}], ids=str
+)
+@pytest.mark.parametrize("layout", ["flat", "datatree"])
+@FORMATS
+def test_no_declaration_is_lost(attributes: dict[str, Any], zarr_format: Any, layout: str) -> None:
+    array = xr.DataArray(np.ones((8, 8), "u1"), dims=("y", "x"), attrs=attributes)
+    pyramid = cp.build_pyramid(array, MemoryStore(), levels=1, zarr_format=zarr_format, layout=layout)
+    for level in pyramid.levels:
+        assert level.attrs["_FillValue"] == attributes["_FillValue"]
+
+
+@FORMATS
+@pytest.mark.parametrize("layout", ["flat", "datatree"])
+def test_metadata_are_json_that_all_can_read(zarr_format: Any, layout: str, tmp_path: Path) -> None:
+    values = np.array([[1.0, np.nan], [2.0, 3.0]])
+    array = xr.DataArray(
+        values,
+        dims=("y", "x"),
+        coords={"x": ("x", [0.5, 1.5], {"valid_max": np.inf})},
+        attrs={"missing_value": np.nan, "valid_range": [-np.inf, np.inf], "deep": {"a": [1.5, np.nan]}},
+    )
+    pyramid = cp.build_pyramid(array, tmp_path / "p.zarr", levels=1, layout=layout, zarr_format=zarr_format)
+    assert pyramid.multiscale.parameters["background"] == "nan"
+    np.testing.assert_array_equal(pyramid.levels[1][...], [[2.0]])
+    told = {"missing_value": "NaN", "valid_range": ["-Infinity", "Infinity"], "deep": {"a": [1.5, "NaN"]}}
+    for level in pyramid.levels:
+        assert {key: level.attrs[key] for key in told} == told
+
+    def refuse(number: str) -> None:
+        raise AssertionError(number)
+
+    for path in (tmp_path / "p.zarr").rglob("*"):
+        if path.name in ("zarr.json", ".zattrs", ".zarray", ".zgroup", ".zmetadata"):
+            json.loads(path.read_text(), parse_constant=refuse)
+    again = cp.build_pyramid(tmp_path / "p.zarr" / pyramid.multiscale.paths[0], MemoryStore(), levels=1)
+    assert again.multiscale.parameters == pyramid.multiscale.parameters
