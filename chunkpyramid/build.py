@@ -243,6 +243,7 @@ def build_pyramid(
         if group is not None and journal is not None and action is Action.RESUME:
             logger.info("resuming the unfinished build in %s", place.where)
             prepared = prepared.continuing(journal.blocks)
+            place.renew_attributes(group)
         else:
             group, journal = place.create(run, group, is_new=is_new)
         _work(prepared, group, journal).run(progress)

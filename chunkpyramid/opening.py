@@ -27,16 +27,13 @@ from chunkpyramid.errors import ArgumentError, SourceNotFoundError
 from chunkpyramid.grid import Shape
 from chunkpyramid.missing import declared_missing, plain_attributes
 from chunkpyramid.source import Image, Source
-from chunkpyramid.store import entries, groups_around, is_local_path, open_node, shape_in, store_id
+from chunkpyramid.store import DIMENSIONS, entries, groups_around, is_local_path, open_node, shape_in, store_id
 from chunkpyramid.warn import warn
 
 __all__ = ["open_source"]
 
 # Datasets of a multiscale are at most so many folders below its group.
 DEEPEST_DATASET = 3
-
-# the attribute in which xarray keeps the names of the dimensions in zarr format 2
-DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 
 def open_source(

@@ -228,6 +228,8 @@ class Prepared:
             "levels": [
                 [level.path, *map(list, (level.shape, level.chunks, level.shards or ()))] for level in self.plan.levels
             ],
+            "axes": list(self.format.dimension_names),
+            "fill_value": ome.json_number(self.format.fill_value),
             "zarr_format": self.format.zarr_format,
             "layout": self.layout,
             "compressors": repr(self.format.compressors),

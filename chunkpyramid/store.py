@@ -21,6 +21,7 @@ from chunkpyramid.internals import protocol_of, unwrapped, wait_for
 from chunkpyramid.staging import SCRATCH
 
 __all__ = [
+    "DIMENSIONS",
     "array_name",
     "as_it_is",
     "check_deletes",
@@ -45,6 +46,9 @@ __all__ = [
     "store_id",
     "writable_group",
 ]
+
+# the attribute in which xarray keeps the names of the dimensions in zarr format 2
+DIMENSIONS = "_ARRAY_DIMENSIONS"
 
 METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
@@ -394,7 +398,7 @@ def create_level(
     else:
         options["chunk_key_encoding"] = {"name": "v2", "separator": "/"}
         if dimension_names is not None:
-            attributes["_ARRAY_DIMENSIONS"] = list(dimension_names)
+            attributes[DIMENSIONS] = list(dimension_names)
     return group.create_array(
         path,
         shape=shape,

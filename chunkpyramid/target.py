@@ -20,6 +20,7 @@ from chunkpyramid.prepare import Prepared
 from chunkpyramid.runs import Run, group_of
 from chunkpyramid.staging import SCRATCH
 from chunkpyramid.store import (
+    DIMENSIONS,
     empty_group,
     entries,
     existing_group,
@@ -182,6 +183,16 @@ class Target:
             prepared.format.create(group, level)
         journal.set_up(prepared.fingerprint, prepared.blocks)
         return group, journal
+
+    def renew_attributes(self, group: zarr.Group) -> None:
+        """Give the level arrays of a build that is continued the attributes that the source has now."""
+        prepared = self.prepared
+        for level in prepared.plan.levels[prepared.in_place :]:
+            attributes = level_array(group, level.path).attrs
+            told = attributes.asdict()
+            names = {key: told.pop(key) for key in (DIMENSIONS,) if key in told}
+            if told != prepared.format.attributes:
+                attributes.put({**names, **prepared.format.attributes})
 
     def _was_cut_off(self, group: zarr.Group, journal: Journal | None) -> bool:
         """Whether a build was killed while it was set up: then nothing was computed yet."""

@@ -184,11 +184,41 @@ def test_another_plan_is_refused_with_what_differs(
     np.testing.assert_array_equal(cp.build_pyramid(source, target, **OPTIONS).levels[0][...], VOXELS)
 
 
+def test_levels_of_other_axes_are_another_build(source: Path, target: Path) -> None:
+    with pytest.raises(cp.TargetExistsError, match="axes: "):
+        cp.build_pyramid(source, target, axes=("k", "j", "i"), **OPTIONS)
+
+
 def test_another_source_is_refused(target: Path) -> None:
     with pytest.raises(cp.TargetExistsError, match="source: "):
         cp.build_pyramid(VOXELS, target, **OPTIONS)
     with pytest.raises(cp.TargetExistsError, match="shape: "):
         cp.build_pyramid(VOXELS[1:], target, **OPTIONS)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_levels_of_a_continued_build_have_the_attributes_of_its_source(
+    tmp_path: Path, zarr_format: Any, in_place: bool
+) -> None:
+    group = zarr.open_group(tmp_path / "source.zarr", mode="w", zarr_format=zarr_format)
+    array = group.create_array("0", data=VOXELS, chunks=(8, 8, 8), attributes={"scale_factor": 0.5, "old": 1})
+    target = None if in_place else tmp_path / "target.zarr"
+    options = OPTIONS if in_place else {**OPTIONS, "zarr_format": zarr_format}
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cp.build_pyramid(tmp_path / "source.zarr" / "0", target, progress=stop, **options)
+    array.attrs.put({"scale_factor": 0.25, "new": [1, 2]})
+    pyramid = cp.build_pyramid(tmp_path / "source.zarr" / "0", target, **options)
+    for level in pyramid.levels[in_place:]:
+        told = level.attrs.asdict()
+        assert told.pop("_ARRAY_DIMENSIONS", ["z", "y", "x"]) == ["z", "y", "x"]
+        assert told == {"scale_factor": 0.25, "new": [1, 2]}
+    if zarr_format == 2:
+        assert "_ARRAY_DIMENSIONS" in pyramid.levels[1].attrs
 
 
 def test_resume_false_keeps_an_unfinished_build(source: Path, target: Path) -> None:
