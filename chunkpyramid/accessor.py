@@ -139,7 +139,7 @@ class PyramidAccessor:
             warn(
                 f"the coordinates {dropped} have several axes and are left out of the levels that are coarser along one"
             )
-        nodes = {"/s0": array.to_dataset(name=name)}
+        nodes = {"/s0": array.rename(name).to_dataset()}
         lazy = lazy_levels(array.chunk() if array.chunks is None else array, factors, reduction)
         for index, (values, total) in enumerate(zip(lazy, totals[1:], strict=True), 1):
             own = level_variables(variables, array.dims, total, is_first=reduction.name == "stride")
@@ -150,7 +150,8 @@ class PyramidAccessor:
     def _named(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return the options of a build, with the defaults of the accessor."""
         name = self._array.name
-        usable = isinstance(name, str) and name not in self._array.dims and "/" not in name
+        taken = {*self._array.dims, *self._array.coords}
+        usable = isinstance(name, str) and name not in taken and "/" not in name
         if self._array.chunks is not None and name == self._array.data.name:
             usable = False  # xarray takes over the name of the graph, which tells nobody anything
         defaults = {"name": name if usable else "image", "layout": "datatree"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import zarr
 
@@ -10,7 +11,7 @@ from chunkpyramid import ome
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
 from chunkpyramid.source import Image, Source
-from chunkpyramid.store import array_name, entries, parent_group, shape_in, writable_group
+from chunkpyramid.store import array_name, dimension_names, entries, parent_group, shape_in, writable_group
 
 __all__ = ["free_paths", "group_of_source", "level_paths", "own_levels"]
 
@@ -23,6 +24,7 @@ def group_of_source(source: Source) -> zarr.Group:
         # what cannot be read is not written over
         ome.read_multiscale(group.attrs.asdict(), shape_in(group), dataset=array_name(source.array))
         ome.check_version(group.attrs.asdict())
+        _refuse_dataset(group, source.array)
         return group
     path = image.multiscale.paths[image.level]
     if image.level > 0:
@@ -35,6 +37,18 @@ def group_of_source(source: Source) -> zarr.Group:
             f"the source is {path!r} of the image {image.group}, which is a pyramid of its own layout: give target="
         )
     return writable_group(image.group)
+
+
+def _refuse_dataset(group: zarr.Group, array: zarr.Array[Any]) -> None:
+    """Refuse to build in a dataset of xarray's, which it opens only if all of its arrays have the same sizes."""
+    sizes = dict(zip(dimension_names(array), array.shape, strict=False))
+    coordinates = {name: group.get(name) for name in sizes if "/" not in name}
+    found = [n for n, c in coordinates.items() if isinstance(c, zarr.Array) and c.shape == (sizes[n],)]
+    if found:
+        raise ArgumentError(
+            f"the group of the source, {group}, has the coordinates {found} of its dimensions, as datasets of xarray "
+            "have them, and xarray opens none with arrays of other sizes beside: give target="
+        )
 
 
 def own_levels(image: Image) -> tuple[str, ...]:

@@ -27,7 +27,16 @@ from chunkpyramid.errors import ArgumentError, SourceNotFoundError
 from chunkpyramid.grid import Shape
 from chunkpyramid.missing import declared_missing, plain_attributes
 from chunkpyramid.source import Image, Source
-from chunkpyramid.store import DIMENSIONS, entries, groups_around, is_local_path, open_node, shape_in, store_id
+from chunkpyramid.store import (
+    DIMENSIONS,
+    dimension_names,
+    entries,
+    groups_around,
+    is_local_path,
+    open_node,
+    shape_in,
+    store_id,
+)
 from chunkpyramid.warn import warn
 
 __all__ = ["open_source"]
@@ -167,8 +176,8 @@ def _from_zarr(array: zarr.Array[Any]) -> Source:
     image = _image_of(array)
     if image is not None:
         return _in_image(opened, image)
-    names: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.get(DIMENSIONS)
-    if names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+    names = dimension_names(array)
+    if names:
         axes = tuple(Axis(name, axis_type(name)) for name in names)
         try:
             check_axes(axes)

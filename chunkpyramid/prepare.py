@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -295,7 +295,7 @@ def prepare(
         base = labelled.placed(base)
         factor, levels = labelled.factor(factor, base), labelled.levels(levels)
     if layout == "datatree":
-        _refuse_clashes(base, name)
+        _refuse_clashes(base, opened.variables, name)
     dtype = opened.dtype.newbyteorder("=")
     if method == "auto":
         method = "mode" if opened.is_labels or labelled is not None else auto_method(dtype)
@@ -442,10 +442,15 @@ def _refuse_unfinished(source: Source, *, in_place: bool) -> None:
             )
 
 
-def _refuse_clashes(coordinates: Coordinates, name: str) -> None:
-    """In the layout "datatree" the coordinates are arrays beside the image, each named as its axis."""
+def _refuse_clashes(coordinates: Coordinates, variables: Collection[str], name: str) -> None:
+    """In the layout "datatree" the coordinates are arrays beside the image, each under its own name."""
     if name in coordinates.names:
         raise ArgumentError(f"name={name!r} is the name of an axis too: give another name, or layout='flat'")
+    if name in variables:
+        raise ArgumentError(
+            f"name={name!r} is the name of a coordinate of the source too: give another name, or drop that with "
+            f"source.drop_vars({name!r})"
+        )
     for axis in coordinates.names:
         if "/" in axis:
             raise ArgumentError(f"the axis {axis!r} cannot be an array's name: give other axes, or layout='flat'")

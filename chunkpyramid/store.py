@@ -29,6 +29,7 @@ __all__ = [
     "consolidate_around",
     "create_level",
     "default_compressors",
+    "dimension_names",
     "empty_group",
     "entries",
     "existing_group",
@@ -143,6 +144,13 @@ def array_name(array: zarr.Array[Any]) -> str:
     """Return the name of an array in its group."""
     store: Any = array.store
     return str(array.path.rpartition("/")[2] or (store.root.name if isinstance(store, LocalStore) else "0"))
+
+
+def dimension_names(array: zarr.Array[Any]) -> tuple[str, ...]:
+    """Return the names of the dimensions of an array, none unless every one has a name of its own."""
+    names: Any = getattr(array.metadata, "dimension_names", None) or array.attrs.get(DIMENSIONS) or ()
+    is_named = all(isinstance(name, str) for name in names) and len(set(names)) == len(names) == array.ndim
+    return tuple(names) if is_named else ()
 
 
 def check_deletes(store: Any) -> None:

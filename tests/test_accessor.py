@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +347,26 @@ def test_axes_that_ome_zarr_has_no_word_for(tmp_path: Path) -> None:
 def test_build_wants_a_target() -> None:
     with pytest.raises(cp.ArgumentError, match="target"):
         grid().pyramid.build(None)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("name", ["band", "lat"])
+@pytest.mark.filterwarnings("ignore::chunkpyramid.MetadataWarning")
+def test_a_dataarray_that_is_named_as_a_coordinate(name: str, chunked: bool, tmp_path: Path) -> None:
+    values = np.arange(64.0).reshape(8, 8)
+    coords = {"band": 3, "lat": (("y", "x"), -values)}
+    array = xr.DataArray(values, dims=("y", "x"), coords=coords, name=name)
+    array = array.chunk(4) if chunked else array
+    pyramid = array.pyramid.build(tmp_path / "p.zarr", levels=1)
+    with xr.open_datatree(tmp_path / "p.zarr", engine="zarr") as tree:
+        np.testing.assert_array_equal(tree["s0/image"].values, values)
+        np.testing.assert_array_equal(tree["s0/lat"].values, -values)
+        assert tree["s1/band"].item() == 3
+    lazy = array.pyramid.levels(1)
+    np.testing.assert_array_equal(lazy["s1/image"].values, pyramid.levels[1][...])
+    for layout in ("datatree", "flat"):
+        with pytest.raises(cp.ArgumentError, match="name of a coordinate") if layout == "datatree" else nullcontext():
+            cp.build_pyramid(array, MemoryStore(), levels=1, layout=layout, name=name)
+    (other,) = {"band", "lat"} - {name}
+    assert cp.build_pyramid(array.drop_vars(name), MemoryStore(), levels=1, layout="datatree", name=name).name == name
+    assert other in array.coords

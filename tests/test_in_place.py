@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
 from zarr.storage import LocalStore, MemoryStore
 
@@ -197,3 +198,19 @@ def test_levels_of_no_smaller_size(options: dict[str, Any], tmp_path: Path) -> N
     pyramid = cp.build_pyramid(group["raw"], **options)
     for level in pyramid.levels:
         np.testing.assert_array_equal(level[...], VOLUME)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_not_in_a_dataset_that_xarray_could_not_open_any_more(
+    tmp_path: Path, zarr_format: Any, overwrite: bool
+) -> None:
+    dataset = xr.Dataset(
+        {"t2m": (("lat", "lon"), np.ones((8, 6), "f4"))}, coords={"lat": np.arange(8.0), "lon": np.arange(6.0)}
+    )
+    dataset.to_zarr(tmp_path / "d.zarr", zarr_format=zarr_format, consolidated=False)
+    with pytest.raises(cp.ArgumentError, match=r"\['lat', 'lon'\].*give target="):
+        cp.build_pyramid(tmp_path / "d.zarr" / "t2m", levels=1, overwrite=overwrite)
+    with xr.open_zarr(tmp_path / "d.zarr", consolidated=False) as found:
+        xr.testing.assert_identical(found.compute(), dataset)
+    cp.build_pyramid(tmp_path / "d.zarr" / "t2m", tmp_path / "p.zarr", levels=1)
