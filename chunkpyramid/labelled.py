@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import zarr
 from zarr.storage import LocalStore, StorePath
 
@@ -16,7 +17,8 @@ from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.factors import FactorLike, whole_number
 from chunkpyramid.grid import Shape
-from chunkpyramid.store import as_it_is, open_node, shape_in, writable_group
+from chunkpyramid.store import as_it_is, level_array, open_node, shape_in, writable_group
+from chunkpyramid.warn import warn
 
 __all__ = ["LabelledImage", "open_labelled"]
 
@@ -80,8 +82,24 @@ class LabelledImage:
             factors.append(tuple(max(1, round(steps.get(name, 1))) for name in coordinates.names))
         return factors or factor
 
-    def check(self, levels: tuple[Coordinates, ...]) -> None:
-        """Raise `ArgumentError` unless the voxels of every level are as large as those of the image."""
+    def check_values(self, dtype: np.dtype[Any], method: str) -> None:
+        """Raise `ArgumentError` unless levels of this method hold labels."""
+        if dtype.kind not in "iu":
+            raise ArgumentError(
+                f"the source has dtype {dtype}, but labels are integers: convert it, or give target=, not labels_of="
+            )
+        if method == "mean":
+            raise ArgumentError("method='mean' makes no labels of labels: give 'mode' or 'exact_mode' with labels_of=")
+
+    def check(self, levels: tuple[Coordinates, ...], shape: Shape) -> None:
+        """Check that level 0 of this shape lies where the image does, and the levels too.
+
+        Raises
+        ------
+        ArgumentError
+            Unless the voxels of every level are as large as those of the image.
+        """
+        self._warn_of_shape(levels[0], shape)
         for index, (own, image) in enumerate(zip(levels, self.multiscale.coordinates, strict=True)):
             for name, size in zip(own.names, own.scale, strict=True):
                 other = dict(zip(image.names, image.scale, strict=True)).get(name, size)
@@ -90,6 +108,21 @@ class LabelledImage:
                         f"the labels have voxels of {size:g} along {name!r} at level {index}, but those of the image "
                         f"{self.group} are {other:g}: change voxel_size or factor, or give target=, not labels_of="
                     )
+
+    def _warn_of_shape(self, own: Coordinates, shape: Shape) -> None:
+        image = self.multiscale.coordinates[0]
+        array = level_array(self.group, self.multiscale.paths[0])
+        places = {
+            name: (position, int(n))
+            for name, position, n in zip(image.names, image.translation, array.shape, strict=True)
+        }
+        for name, position, n in zip(own.names, own.translation, shape, strict=True):
+            other = places.get(name)
+            if other is not None and other[0] == position and other[1] != n:
+                warn(
+                    f"the labels have {n} voxels along {name!r}, and the image {self.group} has {other[1]}, though "
+                    "both begin at one place: give translation= if the labels are of a part of it"
+                )
 
     def list_labels(self, name: str) -> None:
         """Add the name to the list of the image's labels."""

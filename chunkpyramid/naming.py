@@ -1,7 +1,8 @@
-"""Where the levels of a build in place go: names that belong to no other array of the group."""
+"""Names of what is built, and where levels go in place: names that belong to no other array of the group."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -11,9 +12,36 @@ from chunkpyramid import ome
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
 from chunkpyramid.source import Image, Source
-from chunkpyramid.store import array_name, dimension_names, entries, parent_group, shape_in, writable_group
+from chunkpyramid.store import (
+    METADATA_FILES,
+    array_name,
+    dimension_names,
+    entries,
+    parent_group,
+    shape_in,
+    writable_group,
+)
 
-__all__ = ["free_paths", "group_of_source", "level_paths", "own_levels"]
+__all__ = ["check_name", "free_paths", "group_of_source", "level_paths", "own_levels"]
+
+# of most file systems
+LONGEST_NAME = 255
+
+
+def check_name(name: Any, *, is_folder: bool) -> None:
+    """Raise `ArgumentError` unless this can be the name of an array or, if it ``is_folder``, of a target."""
+    if not isinstance(name, str) or not re.fullmatch(r"[^/\\\x00-\x1f\x7f\ud800-\udfff]+", name):
+        raise ArgumentError(
+            f"name must be a non-empty string without slashes and control characters, but {name!r} was given"
+        )
+    if name.strip(".") == "" or name[:2] == "__":
+        raise ArgumentError(f"name must neither be of dots alone nor begin with '__', but {name!r} was given")
+    if name in METADATA_FILES:
+        raise ArgumentError(f"name must not be that of a file of zarr's, but {name!r} was given")
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        raise ArgumentError(f"name has {len(os.fsencode(name))} bytes, and files' names at most {LONGEST_NAME}")
+    if is_folder and name.endswith(".zip"):
+        raise ArgumentError(f"name={name!r} is that of a zip file, but a folder will be there: give another name")
 
 
 def group_of_source(source: Source) -> zarr.Group:

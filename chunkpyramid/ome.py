@@ -15,6 +15,7 @@ from chunkpyramid.grid import Shape
 __all__ = [
     "Multiscale",
     "check_version",
+    "format_beside",
     "is_labels",
     "json_number",
     "only_level_0",
@@ -71,6 +72,22 @@ def resolve_version(zarr_format: Any, ome_version: Any) -> tuple[int, str]:
             "2, and 0.5 on zarr format 3"
         )
     return int(zarr_format), version
+
+
+def format_beside(zarr_format: Any, own: int, beside: str) -> int:
+    """Return the zarr format of what goes beside something that has its ``own``, which others must not contradict.
+
+    Raises
+    ------
+    ArgumentError
+        If another one than the default was given.
+    """
+    if zarr_format not in (own, max(VERSION_OF_FORMAT)):
+        raise ArgumentError(
+            f"zarr_format={zarr_format!r} was given, but {beside} has zarr format {own}, and so has what is built "
+            "there: leave zarr_format out, or give target="
+        )
+    return own
 
 
 def is_labels(attributes: Mapping[str, Any]) -> bool:

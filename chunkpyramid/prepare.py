@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +28,7 @@ from chunkpyramid.level_coordinates import rehearse_coordinates, values_digest
 from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import Reduction, auto_method, resolve_method
 from chunkpyramid.missing import leaving_out_missing, stored_attributes
-from chunkpyramid.naming import free_paths, group_of_source, level_paths, own_levels
+from chunkpyramid.naming import check_name, free_paths, group_of_source, level_paths, own_levels
 from chunkpyramid.opening import open_source
 from chunkpyramid.physical_units import is_known_unit
 from chunkpyramid.plan import Level, PyramidPlan, Request, make_levels
@@ -38,7 +37,6 @@ from chunkpyramid.presence import Presence, presences
 from chunkpyramid.source import Source
 from chunkpyramid.source_coordinates import variables_of_levels, warn_of_coordinates
 from chunkpyramid.store import (
-    METADATA_FILES,
     create_level,
     default_compressors,
     empty_group,
@@ -197,6 +195,8 @@ class Prepared:
     @property
     def is_labels(self) -> bool:
         """Whether the levels hold labels; in place only if the group is of nothing else."""
+        if self.image is not None:
+            return True
         if self.reduction.name not in ("mode", "exact_mode") or self.format.dtype.kind not in "iu":
             return False
         if self.group is None:
@@ -264,14 +264,12 @@ def prepare(
     """Check all arguments of `build_pyramid` and plan the build."""
     if layout not in LAYOUTS:
         raise ArgumentError(f"layout must be one of {LAYOUTS}, but {layout!r} was given")
-    if not isinstance(name, str) or not re.fullmatch(r"[^/\\\x00]+", name) or name.strip(".") == "" or name[:2] == "__":
-        raise ArgumentError(f"name must be a non-empty string without slashes, but {name!r} was given")
-    if name in METADATA_FILES:
-        raise ArgumentError(f"name must not be that of a file of zarr's, but {name!r} was given")
+    check_name(name, is_folder=labels_of is not None)
     labelled = None
     if labels_of is not None:
         labelled = open_labelled(labels_of, target, storage_options)
-        target, zarr_format = labelled.target(name), labelled.zarr_format
+        target = labelled.target(name)
+        zarr_format = ome.format_beside(zarr_format, labelled.zarr_format, f"the image {labelled.group}")
     opened = open_source(source, axes, writable=target is None, storage_options=storage_options)
     present = presences(opened.zarr_arrays())
     _refuse_unfinished(opened, in_place=target is None)
@@ -282,7 +280,7 @@ def prepare(
                 f"layout={layout!r} needs a new group, because the source array stays where it is: give target="
             )
         group = group_of_source(opened)
-        zarr_format = opened.array.metadata.zarr_format
+        zarr_format = ome.format_beside(zarr_format, opened.array.metadata.zarr_format, f"the source {opened.array}")
     in_place = group is not None
     zarr_format, version = ome.resolve_version(zarr_format, ome_version)
     if opened.order is not None:
@@ -299,11 +297,13 @@ def prepare(
     dtype = opened.dtype.newbyteorder("=")
     if method == "auto":
         method = "mode" if opened.is_labels or labelled is not None else auto_method(dtype)
-    if dtype.kind == "b" and method in ("mode", "exact_mode") and not in_place:
+    if dtype.kind == "b" and (labelled is not None or method in ("mode", "exact_mode")) and not in_place:
         # labels of OME-Zarr are integers; xarray takes these for bool
         dtype = np.dtype(np.uint8)
         if layout == "datatree":
             opened = replace(opened, attributes={**opened.attributes, "dtype": "bool"})
+    if labelled is not None:
+        labelled.check_values(dtype, method)
     sparse, background = leaving_out_missing(opened.missing, method, sparse, background)
     reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=rounding)
 
@@ -343,7 +343,7 @@ def prepare(
     planned = make_levels(opened.shape, factors, level_chunks, level_shards, paths)
     coordinates = tuple(base.at(level.cumulative, centre_moves=reduction.name != "stride") for level in planned)
     if labelled is not None:
-        labelled.check(coordinates)
+        labelled.check(coordinates, opened.shape)
 
     if isinstance(compressors, str) and compressors == "auto":
         compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))

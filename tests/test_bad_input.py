@@ -74,7 +74,10 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], str]] = [
     *(({"zarr_format": value}, "zarr_format") for value in (1, 4, "3", None, True, [])),
     *(({"ome_version": value}, "ome_version") for value in ("0.4", "0.6", "", [])),
     ({"zarr_format": 2, "ome_version": "0.5"}, "ome_version"),
-    *(({"name": value}, "name") for value in ("", 3, "a/b", ".", "..", "__a", "a\\b", b"a")),
+    *(
+        ({"name": value}, "name")
+        for value in ("", 3, "a/b", ".", "..", "__a", "a\\b", b"a", "\n", "a\x7f", "\ud800", "ä" * 128)
+    ),
     *(({"name": value, "layout": "datatree"}, "name") for value in ("x", "zarr.json", ".zattrs")),
     ({"axes": ("a/b", "y", "x"), "layout": "datatree"}, "axes"),
     *(({"layout": value}, "layout") for value in ("tree", None, [], 1)),

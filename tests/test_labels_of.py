@@ -88,6 +88,9 @@ def test_other_libraries_take_them_for_labels(image: Path) -> None:
         ({"levels": 1}, "levels=1 was given"),
         ({"target": "elsewhere.zarr"}, "leave target out"),
         ({"name": ""}, "name"),
+        ({"name": "cells.zip"}, "name='cells.zip'"),
+        ({"method": "mean"}, "method='mean'"),
+        ({"zarr_format": 7}, "zarr_format=7"),
     ],
     ids=str,
 )
@@ -96,6 +99,42 @@ def test_what_does_not_fit_the_image_is_refused(options: dict[str, Any], message
     with pytest.raises(cp.ArgumentError, match=message):
         cp.build_pyramid(LABELS, **{"labels_of": image, "name": "cells", **options})
     assert sorted(image.rglob("*")) == before
+
+
+def test_floats_are_no_labels(image: Path) -> None:
+    before = sorted(image.rglob("*"))
+    for method in ("auto", "mean", "max"):
+        with pytest.raises(cp.ArgumentError, match="dtype float32, but labels are integers"):
+            cp.build_pyramid(LABELS.astype("f4"), labels_of=image, name="cells", method=method)
+    assert sorted(image.rglob("*")) == before
+
+
+@pytest.mark.parametrize("dtype", ["u2", "?"])
+def test_labels_of_other_methods_are_labels_too(dtype: str, image: Path) -> None:
+    pyramid = cp.build_pyramid(LABELS.astype(dtype), labels_of=image, name="cells", method="stride", chunks=8)
+    assert "image-label" in ome_of(pyramid.group)
+    assert pyramid.levels[0].dtype == ("u1" if dtype == "?" else dtype)
+
+
+def test_labels_of_another_shape_are_warned_of(image: Path) -> None:
+    with pytest.warns(cp.MetadataWarning, match=r"30 voxels along 'y', and the image .* has 40"):
+        cp.build_pyramid(LABELS[:, :30], labels_of=image, name="part", chunks=8)
+    known = cp.open_pyramid(image).coordinates[0].translation[1:]
+    moved = tuple(t + 40.0 for t in known)
+    size = {"voxel_size": (40, 4, 4), "translation": moved}
+    assert cp.build_pyramid(LABELS[1:, 10:, 10:], labels_of=image, name="other part", **size, chunks=8)
+
+
+@FORMATS
+def test_a_format_that_contradicts_the_image_or_the_source_is_refused(zarr_format: Any, tmp_path: Path) -> None:
+    cp.build_pyramid(IMAGE, tmp_path / "image.zarr", levels=1, zarr_format=zarr_format)
+    if zarr_format == 3:
+        with pytest.raises(cp.ArgumentError, match=r"zarr_format=2 .* has zarr format 3"):
+            cp.build_pyramid(LABELS, labels_of=tmp_path / "image.zarr", zarr_format=2)
+        with pytest.raises(cp.ArgumentError, match=r"zarr_format=2 .* has zarr format 3"):
+            cp.build_pyramid(tmp_path / "image.zarr", zarr_format=2, overwrite=True)
+    for given in (3, zarr_format):
+        cp.build_pyramid(LABELS, labels_of=tmp_path / "image.zarr", zarr_format=given, levels=1)
 
 
 def test_what_is_no_image_has_no_labels(image: Path, tmp_path: Path) -> None:
