@@ -296,7 +296,8 @@ def _commit(prepared: Prepared, group: zarr.Group, journal: Journal) -> None:
         extremes = read_extremes(prepared.plan, journal)
         omero = with_windows(multiscale.kept.get("omero"), channels, extremes, keep=prepared.in_place)
         multiscale = replace(multiscale, kept={**multiscale.kept, "omero": omero})
-    group.attrs.put(ome.with_multiscale(group.attrs.asdict(), multiscale, prepared.ome_version, __version__))
+    attributes = {**prepared.carried, **group.attrs.asdict()}
+    group.attrs.put(ome.with_multiscale(attributes, multiscale, prepared.ome_version, __version__))
     consolidated = prepared.layout == "datatree" or journal.was_consolidated
     Journal.close(group)
     if prepared.image is not None:

@@ -11,9 +11,11 @@ from typing import Any
 from chunkpyramid.coordinates import DEFAULT_AXES, Axis, Coordinates, axis_type
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.grid import Shape
+from chunkpyramid.missing import with_finite_numbers
 
 __all__ = [
     "Multiscale",
+    "carried",
     "check_version",
     "format_beside",
     "is_labels",
@@ -35,6 +37,12 @@ ShapeOf = Callable[[str], Shape | None]
 
 # Beside the pyramid an image group may carry these; a new pyramid of the same image keeps them.
 KEPT_KEYS = ("omero", "image-label")
+
+# What a multiscale tells of its levels and of how they were made, which is not so of another pyramid of the image.
+OF_LEVELS = ("datasets", "coordinateTransformations", "metadata", "type", "version")
+
+# What a group tells of others around it or in it.
+OF_OTHERS = ("multiscales", "version", "labels", "plate", "well", "series", "bioformats2raw.layout")
 
 
 @dataclass(frozen=True)
@@ -246,6 +254,26 @@ def _scale_and_translation(transformations: Sequence[Any], ndim: int) -> tuple[l
         elif transformation.type == "translation":
             translation = list(transformation.translation)
     return scale, translation
+
+
+def carried(attributes: Mapping[str, Any], multiscale: Multiscale, version: str, first: str) -> dict[str, Any]:
+    """Return the attributes that the group of another pyramid of an image begins with: all that is not of its levels.
+
+    Level 0 of the other pyramid is called ``first``, and its metadata have this ``version``.
+    """
+    old = attributes.get("ome", attributes)
+    told = {key: value for key, value in old.items() if key not in OF_OTHERS}
+    others = {key: value for key, value in attributes.items() if key != "ome"} if "ome" in attributes else {}
+    if "ome" not in attributes and version == "0.5":
+        # what is OME's own and what is not are side by side in format 2
+        others, told = told, {}
+    described = _multiscales(attributes)[multiscale.index or 0]
+    entry = {key: value for key, value in described.items() if key not in OF_LEVELS}
+    content = {**told, "multiscales": [{**entry, "datasets": [{"path": first}]}]}
+    content = {key: value for key, value in content.items() if key not in KEPT_KEYS}
+    others = {key: value for key, value in others.items() if key not in KEPT_KEYS}
+    carried = {**others, "ome": content} if version == "0.5" else {**others, **content}
+    return {key: with_finite_numbers(value) for key, value in carried.items()}
 
 
 def with_multiscale(

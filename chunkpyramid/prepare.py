@@ -166,17 +166,31 @@ class Prepared:
             if variable.ndim < 2 or self.layout == "datatree"
         ]
         attributes = repr(sorted(self.format.attributes.items()))
-        return _digest([self.fingerprint, self.name, repr(self.coordinates), attributes, variables])
+        beside = [self.carried, {} if self.in_place else self.kept]
+        return _digest([self.fingerprint, self.name, repr(self.coordinates), attributes, variables, beside])
 
     @property
     def kept(self) -> dict[str, Any]:
         """What the metadata tell beside the multiscale."""
         kept = dict(self.source.kept)
-        if self.is_labels:
+        told = kept.pop("image-label", None)
+        labels = dict(told) if isinstance(told, Mapping) else {}
+        if not self.in_place:
+            # elsewhere, the image that the labels are of is not where they say
+            labels = {key: value for key, value in labels.items() if key not in ("version", "source")}
+        if self.is_labels or told is not None:
             source = {"source": {"image": "../../"}} if self.image is not None else {}
             version = {"version": self.ome_version} if self.ome_version == "0.4" else {}
-            kept["image-label"] = {**version, **source, **kept.get("image-label", {})}
+            kept["image-label"] = {**version, **source, **labels}
         return kept
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """The attributes that a new group begins with: those of the image that the source is of."""
+        image = self.source.image
+        if image is None or self.in_place:
+            return {}
+        return ome.carried(image.group.attrs.asdict(), image.multiscale, self.ome_version, self.plan.levels[0].path)
 
     @property
     def channel_axis(self) -> int | None:
@@ -398,7 +412,7 @@ def prepare(
     )
     if layout == "flat":
         warn_of_viewers(prepared)
-    around = {} if group is None else group.attrs.asdict()
+    around = prepared.carried if group is None else group.attrs.asdict()
     ome.with_multiscale(around, prepared.multiscale, version, __version__)
     return prepared
 

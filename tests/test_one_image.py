@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaozarrs
 import zarr
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
@@ -275,3 +276,50 @@ def test_arrays_beside_an_unfinished_build_go_elsewhere_until_it_is_finished(tmp
         cp.build_pyramid(tmp_path / "g.zarr" / "1", MemoryStore(), levels=1)
     assert cp.build_pyramid(group["a"], levels=2).multiscale.paths == ("a", "1", "2")
     assert cp.build_pyramid(group["b"], levels=2).multiscale.paths == ("b", "b_1", "b_2")
+
+
+@pytest.mark.parametrize("layout", ["flat", "datatree"])
+@pytest.mark.parametrize("from_format", [2, 3])
+@FORMATS
+def test_another_pyramid_of_an_image_has_what_its_group_tells(
+    zarr_format: int, from_format: int, layout: str, tmp_path: Path
+) -> None:
+    group = labels(tmp_path / "image.zarr", from_format)
+    content = ome_of(group)
+    described = content["multiscales"][0]
+    described["note"] = "ours"
+    described["axes"][0]["orientation"] = {"type": "anatomical", "value": "anterior-to-posterior"}
+    other = {**described, "name": "other", "datasets": [{**described["datasets"][1]}]}
+    content = {
+        **content,
+        "multiscales": [described, other],
+        "creator": {"name": "lab", "number": float("nan")},
+        "image-label": {"colors": [{"label-value": 1000, "rgba": [1, 2, 3, 4]}], "source": {"image": "../../"}},
+        "labels": ["cells"],
+    }
+    mine = {"sample": {"id": 7}}
+    group.attrs.put({"ome": content, **mine} if from_format == 3 else {**content, **mine})
+    for source in (tmp_path / "image.zarr", tmp_path / "image.zarr" / "1"):
+        target = tmp_path / f"copy of {source.name}.zarr"
+        options: dict[str, Any] = {"levels": 1, "zarr_format": zarr_format, "layout": layout}
+        cp.build_pyramid(source, target, **options)
+        copy = zarr.open_group(target, mode="r")
+        assert copy.attrs["sample"] == {"id": 7}
+        told = ome_of(copy)
+        creator = told if from_format == 3 or zarr_format == 2 else copy.attrs
+        assert creator["creator"] == {"name": "lab", "number": "NaN"}
+        assert told["image-label"]["colors"] == content["image-label"]["colors"]
+        assert "source" not in told["image-label"]
+        assert "labels" not in told
+        (now,) = told["multiscales"]
+        assert now["note"] == "ours"
+        assert now["axes"] == described["axes"]
+        assert len(now["datasets"]) == 2
+        assert now.get("version") == (None if zarr_format == 3 else "0.4")
+        yaozarrs.validate_zarr_store(str(target))
+        # what is told is part of what has been built
+        assert cp.build_pyramid(source, target, **options).levels
+        group.attrs["sample"] = {"id": 8}
+        with pytest.raises(cp.TargetExistsError):
+            cp.build_pyramid(source, target, **options)
+        group.attrs["sample"] = {"id": 7}
