@@ -22,7 +22,8 @@ from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import write_coordinates
 from chunkpyramid.omero import with_windows
 from chunkpyramid.plan import PyramidPlan
-from chunkpyramid.prepare import Prepared, prepare
+from chunkpyramid.prepare import prepare
+from chunkpyramid.prepared import Prepared
 from chunkpyramid.pyramid import Pyramid
 from chunkpyramid.runs import begin_run
 from chunkpyramid.stages import Progress, Work, check_progress

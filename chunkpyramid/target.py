@@ -16,7 +16,7 @@ from chunkpyramid import ome
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
 from chunkpyramid.journal import Journal
 from chunkpyramid.keys import names, remove_node
-from chunkpyramid.prepare import Prepared
+from chunkpyramid.prepared import Prepared
 from chunkpyramid.runs import Run, group_of
 from chunkpyramid.staging import SCRATCH
 from chunkpyramid.store import (

@@ -23,7 +23,7 @@ FLOORS = tuple(
         "source_coordinates staging store",
         "block carry journal naming units",
         "execute extremes stages",
-        "accessor build cli demo existing labelled prepare pyramid target update verify",
+        "accessor build cli demo existing labelled prepare prepared pyramid target update verify",
     )
 )
 FLOOR = {module: floor for floor, modules in enumerate(FLOORS) for module in modules}

@@ -1,0 +1,226 @@
+"""A checked and planned build: what it makes, where it goes, and what tells it from all others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import zarr
+
+from chunkpyramid import ome
+from chunkpyramid.coordinates import Coordinates
+from chunkpyramid.labelled import LabelledImage
+from chunkpyramid.level_coordinates import values_digest
+from chunkpyramid.methods import Reduction
+from chunkpyramid.naming import own_levels
+from chunkpyramid.plan import Level, PyramidPlan, Request
+from chunkpyramid.planner import make_plan
+from chunkpyramid.presence import Presence
+from chunkpyramid.source import Source
+from chunkpyramid.store import create_level, entries
+
+__all__ = ["LevelFormat", "Prepared"]
+
+
+@dataclass(frozen=True)
+class LevelFormat:
+    """How the arrays of the levels are stored."""
+
+    zarr_format: int
+    dtype: np.dtype[Any]
+    compressors: Any
+    fill_value: Any
+    dimension_names: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+    @property
+    def fills_with_zeros(self) -> bool:
+        """Whether all bits of voxels of missing chunks are zero."""
+        return self.fill_value is not None and not any(np.asarray(self.fill_value, dtype=self.dtype).tobytes())
+
+    def create(self, group: Any, level: Level) -> Any:
+        """Create the array of a level in the group."""
+        return create_level(
+            group,
+            level.path,
+            level.shape,
+            self.dtype,
+            chunks=level.chunks,
+            shards=level.shards,
+            compressors=self.compressors,
+            fill_value=self.fill_value,
+            dimension_names=self.dimension_names,
+            attributes=self.attributes,
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked and planned build.
+
+    ``present`` tells whether the arrays that are read are still those that were planned with. ``group`` is the group of
+    the source in a build in place, else None, ``image`` the image that labels are made for, and ``variables`` the
+    coordinate variables of every level.
+    """
+
+    source: Source
+    present: tuple[Presence, ...]
+    target: Any
+    group: zarr.Group | None
+    image: LabelledImage | None
+    reduction: Reduction
+    coordinates: tuple[Coordinates, ...]
+    variables: tuple[Mapping[str, Any], ...]
+    request: Request
+    plan: PyramidPlan
+    format: LevelFormat
+    ome_version: str
+    name: str
+    layout: str
+
+    @property
+    def in_place(self) -> bool:
+        return self.group is not None
+
+    @property
+    def index(self) -> int | None:
+        """Which multiscale of the group of the source is built anew, None if it is none of them."""
+        image = self.source.image
+        return None if image is None or not self.in_place else image.multiscale.index
+
+    @property
+    def own_paths(self) -> tuple[str, ...]:
+        """The paths of levels that are there already, of the same multiscale as the source and of no other."""
+        image = self.source.image
+        if not self.in_place or image is None:
+            return ()
+        return own_levels(image)
+
+    @property
+    def multiscale(self) -> ome.Multiscale:
+        """The metadata of the finished pyramid."""
+        return ome.Multiscale(
+            paths=tuple(level.path for level in self.plan.levels),
+            coordinates=self.coordinates,
+            # an image that has a name keeps it, unless it is given another; a variable's name is its path
+            name=self.source.name or self.name if (self.name, self.layout) == ("image", "flat") else self.name,
+            method=self.reduction.name,
+            parameters=self.parameters,
+            kept=self.kept,
+            digest=self.digest,
+            index=self.index,
+        )
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the metadata tell of how the levels are made."""
+        reduction = self.reduction
+        parameters: dict[str, Any] = {"method": reduction.name}
+        if reduction.name == "mean":
+            parameters["rounding"] = reduction.rounding
+        if reduction.sparse:
+            parameters |= {"sparse": True, "background": ome.json_number(reduction.background)}
+        return parameters
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells this build from all others, those with other attributes or coordinates included."""
+        variables = [
+            (name, variable.dims, str(variable.dtype), repr(variable.attrs), values_digest(variable))
+            # the layout "flat" has no place for those of several axes
+            for name, variable in sorted(self.source.variables.items())
+            if variable.ndim < 2 or self.layout == "datatree"
+        ]
+        attributes = repr(sorted(self.format.attributes.items()))
+        beside = [self.carried, {} if self.in_place else self.kept]
+        return _digest([self.fingerprint, self.name, repr(self.coordinates), attributes, variables, beside])
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What the metadata tell beside the multiscale."""
+        kept = dict(self.source.kept)
+        told = kept.pop("image-label", None)
+        labels = dict(told) if isinstance(told, Mapping) else {}
+        if not self.in_place:
+            # elsewhere, the image that the labels are of is not where they say
+            labels = {key: value for key, value in labels.items() if key not in ("version", "source")}
+        if self.is_labels or told is not None:
+            source = {"source": {"image": "../../"}} if self.image is not None else {}
+            version = {"version": self.ome_version} if self.ome_version == "0.4" else {}
+            kept["image-label"] = {**version, **source, **labels}
+        return kept
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """The attributes that a new group begins with: those of the image that the source is of."""
+        image = self.source.image
+        if image is None or self.in_place:
+            return {}
+        return ome.carried(image.group.attrs.asdict(), image.multiscale, self.ome_version, self.plan.levels[0].path)
+
+    @property
+    def channel_axis(self) -> int | None:
+        """The axis of the channels, None if there is none."""
+        types = [axis.type for axis in self.coordinates[0].axes]
+        return types.index("channel") if "channel" in types else None
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether the metadata tell between which values viewers show the channels; in place only of one image."""
+        if self.reduction.name != "mean":
+            return False
+        is_alone = self.group is None or not ome.other_paths(self.group.attrs.asdict(), self.index)
+        return "omero" in self.source.kept or (self.channel_axis is not None and is_alone)
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether the levels hold labels; in place only if the group is of nothing else."""
+        if self.image is not None:
+            return True
+        if self.reduction.name not in ("mode", "exact_mode") or self.format.dtype.kind not in "iu":
+            return False
+        if self.group is None:
+            return True
+        arrays = {name for name in entries(self.group) if isinstance(self.group.get(name), zarr.Array)}
+        beside = arrays | ome.other_paths(self.group.attrs.asdict(), self.index)
+        return beside <= {*(level.path for level in self.plan.levels), *self.own_paths}
+
+    @property
+    def blocks(self) -> list[list[Any]]:
+        """The stages as source level, last level and block: what a build keeps to when it is continued."""
+        return [[stage.source_level, stage.last_level, list(stage.block)] for stage in self.plan.stages]
+
+    def continuing(self, begun: Sequence[Sequence[Any]]) -> Prepared:
+        """Return this build with the blocks of one that was begun, maybe with other memory or on another machine."""
+        stages = tuple((int(first), int(last), tuple(map(int, block))) for first, last, block in begun)
+        request = replace(self.request, begun=stages)
+        return replace(self, request=request, plan=replace(make_plan(request), hints=self.plan.hints))
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What must agree for a build to continue an unfinished one, in values that JSON can hold."""
+        return {
+            "source": self.source.identity(),
+            "source_metadata": _digest(sorted((presence.name, presence.document) for presence in self.present)),
+            "shape": list(self.source.shape),
+            "dtype": str(self.reduction.dtype),
+            **self.parameters,
+            "levels": [
+                [level.path, *map(list, (level.shape, level.chunks, level.shards or ()))] for level in self.plan.levels
+            ],
+            "axes": list(self.format.dimension_names),
+            "fill_value": ome.json_number(self.format.fill_value),
+            "zarr_format": self.format.zarr_format,
+            "layout": self.layout,
+            "compressors": repr(self.format.compressors),
+        }
+
+
+def _digest(told: Any) -> str:
+    """Return a digest of values that JSON can hold."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
