@@ -16,7 +16,7 @@ from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors
 from chunkpyramid.grid import Shape, ceil_div
 from chunkpyramid.level_coordinates import dropped_coordinates, level_variables
 from chunkpyramid.methods import Reduction, auto_method, can_be_sparse, resolve_method
-from chunkpyramid.missing import leaving_out_missing
+from chunkpyramid.missing import check_signs, leaving_out_missing
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.pyramid import Pyramid
 from chunkpyramid.warn import warn
@@ -123,6 +123,7 @@ class PyramidAccessor:
         n = whole_number(n, "n", least=0)
         coordinates = coordinates_of_dataarray(array, strict=False)
         dtype = np.dtype(array.dtype).newbyteorder("=")
+        check_signs(array.attrs, dtype)
         method = auto_method(dtype) if method == "auto" else method
         told = {"sparse": sparse, "background": background} | self._skipping(skipna, method, sparse, background)
         _, missing = attributes_of_dataarray(array)

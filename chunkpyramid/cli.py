@@ -15,7 +15,7 @@ import click
 
 from chunkpyramid._version import __version__
 
-__all__ = ["main"]
+__all__ = ["main", "with_switches"]
 
 
 class FactorType(click.ParamType[Any]):
@@ -26,11 +26,11 @@ class FactorType(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str) or value == "isotropic":
             return value
-        if not re.fullmatch(r"\s*-?\d+(\s*[,;]\s*-?\d+)*\s*;?\s*", value):
+        if not re.fullmatch(r"\s*-?\d+(\.0*)?(\s*[,;]\s*-?\d+(\.0*)?)*\s*;?\s*", value):
             self.fail(
                 f"{value!r} is no factor: give 2, or 1,2,2, or 1,2,2;2,2,2 (one per level), or isotropic", param, ctx
             )
-        rows = [tuple(int(number) for number in row.split(",")) for row in value.split(";") if row.strip()]
+        rows = [tuple(int(float(number)) for number in row.split(",")) for row in value.split(";") if row.strip()]
         if ";" in value:
             return rows
         return rows[0] if len(rows[0]) > 1 else rows[0][0]
@@ -249,7 +249,8 @@ def verify(target: str, **options: Any) -> None:
         sys.exit(1)
 
 
-@cli.command()
+# a region may begin with a minus
+@cli.command(context_settings={"ignore_unknown_options": True})
 @click.argument("target")
 @click.argument("region", type=RegionType())
 @click.option("--memory", "memory_limit", help="Limit for the process, such as '2 GiB'.")
@@ -292,9 +293,34 @@ def main() -> None:
         try:
             cli(standalone_mode=True)
         except ChunkPyramidError as error:
-            click.echo(f"chunkpyramid: {' '.join(str(error).split())}", err=True)
+            click.echo(f"chunkpyramid: {with_switches(str(error))}", err=True)
             sys.exit(1)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"chunkpyramid: warning: {' '.join(str(message).split())}", err=True)
+    click.echo(f"chunkpyramid: warning: {with_switches(str(message))}", err=True)
+
+
+# What is not said as an option and its value.
+SWITCHES = {
+    "pass resume=True": "leave out --no-resume",
+    "leave shards=None": "leave out --shards",
+    "overwrite=True": "--overwrite",
+    "repair=True": "--repair",
+    "sparse=True": "--sparse",
+    "sparse=False": "--no-sparse",
+    "target=None": "--in-place",
+    "give target=": "give DST",
+    "target=": "DST",
+    "memory_limit": "--memory",
+}
+
+
+def with_switches(text: str) -> str:
+    """Return a message in one line, with the options of the command line in place of the arguments of functions."""
+    text = " ".join(text.split())
+    for said, switch in SWITCHES.items():
+        text = text.replace(said, switch)
+    names = [option.name for command in cli.commands.values() for option in command.params if option.name is not None]
+    pattern = rf"(?<![\w/'.-])({'|'.join(names)})=(?=([\w'\"(\[{{-])?)"
+    return re.sub(pattern, lambda at: f"--{at[1].replace('_', '-')}{' ' if at[2] else ''}", text)

@@ -190,13 +190,17 @@ def rehearse_coordinates(variables: Sequence[Mapping[str, Any]], zarr_format: in
     """
     for own in variables:
         for name, variable in own.items():
+            if getattr(variable, "level_names", None):
+                raise ArgumentError(
+                    f"the coordinate {name!r} cannot be written to zarr, because it is a MultiIndex: take it apart "
+                    f"with source.reset_index({name!r})"
+                )
             try:
                 _write({name: variable}, MemoryStore(), "", zarr_format)
             except Exception as error:  # xarray, pandas and zarr raise what they like
                 raise ArgumentError(
                     f"the coordinate {name!r} cannot be written to zarr format {zarr_format} ({error}): drop it with "
-                    f"source.drop_vars({name!r}), or turn it into numbers, times or strings with source.assign_coords, "
-                    "or a MultiIndex with source.reset_index"
+                    f"source.drop_vars({name!r}), or turn it into numbers, times or strings with source.assign_coords"
                 ) from error
 
 

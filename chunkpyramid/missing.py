@@ -14,12 +14,20 @@ from typing import Any
 
 import numpy as np
 
+from chunkpyramid.errors import ArgumentError
 from chunkpyramid.methods import can_be_sparse
 from chunkpyramid.warn import warn
 
-__all__ = ["declared_missing", "leaving_out_missing", "plain_attributes", "stored_attributes", "with_finite_numbers"]
+__all__ = [
+    "check_signs",
+    "declared_missing",
+    "leaving_out_missing",
+    "plain_attributes",
+    "stored_attributes",
+    "with_finite_numbers",
+]
 
-FILL, MISSING = "_FillValue", "missing_value"
+FILL, MISSING, UNSIGNED = "_FillValue", "missing_value", "_Unsigned"
 
 
 def plain_attributes(attributes: Mapping[str, Any], dtype: Any, owner: str = "") -> dict[str, Any]:
@@ -121,6 +129,18 @@ def declared_missing(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> Any
             "can be; replace one by the other in the source"
         )
     return chosen
+
+
+def check_signs(attributes: Mapping[str, Any], dtype: np.dtype[Any]) -> None:
+    """Raise `ArgumentError` if attributes say that integers of this dtype stand for others, as those of netCDF-3 do."""
+    told = str(attributes.get(UNSIGNED, "")).lower()
+    if (dtype.kind, told) in (("i", "true"), ("u", "false")):
+        meant = "unsigned" if told == "true" else "signed"
+        raise ArgumentError(
+            f"the source has dtype {dtype}, and its attribute {UNSIGNED}={attributes[UNSIGNED]!r} says that the values "
+            f"are {meant}: give what xarray.open_zarr decodes it to, or a view of it with dtype {meant} and without "
+            "the attribute"
+        )
 
 
 def leaving_out_missing(missing: Any, method: str, sparse: bool | None, background: Any) -> tuple[Any, Any]:

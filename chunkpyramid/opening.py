@@ -25,7 +25,7 @@ from chunkpyramid.coordinates import (
 from chunkpyramid.dataarray import source_of_dataarray
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError
 from chunkpyramid.grid import Shape
-from chunkpyramid.missing import declared_missing, plain_attributes
+from chunkpyramid.missing import check_signs, declared_missing, plain_attributes
 from chunkpyramid.source import Image, Source
 from chunkpyramid.store import (
     DIMENSIONS,
@@ -163,6 +163,7 @@ def _check(source: Source) -> None:
         raise ArgumentError("the source is a masked array, and zarr stores no masks: give source.filled(...) instead")
     if source.dtype.kind in "OT":
         raise ArgumentError(f"the source has dtype {source.dtype}, which has no fixed size and cannot be downsampled")
+    check_signs(source.attributes, source.dtype)
 
 
 def _from_numpy(array: npt.NDArray[Any]) -> Source:

@@ -157,6 +157,11 @@ def pyramid_at(target: Any, mode: str = "r+") -> Pyramid:
     That of a group is its first multiscale, and that of an array the one it is a level of.
     """
     node = open_node(target.group if isinstance(target, Pyramid) else target, mode)
+    if mode == "r+" and not node.store.supports_deletes:
+        raise ArgumentError(
+            f"the pyramid {target!r} cannot be changed in the store {node.store}, in which nothing can be deleted: "
+            "unpack it to a folder, and pack that again"
+        )
     if mode == "r+" and node.store.read_only:
         if not isinstance(target, Pyramid):
             raise ArgumentError(f"target {target!r} was opened read-only: open it with mode='r+', or give its path")

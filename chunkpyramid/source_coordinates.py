@@ -60,7 +60,10 @@ def warn_of_coordinates(source: Source, base: Coordinates, levels: Sequence[Leve
                 "metadata count array indices along this axis, without unit"
             )
     if layout == "flat" and untold:
-        warn(f"the layout 'flat' has no place for the coordinates {sorted(untold)}: layout='datatree' keeps them")
+        warn(
+            f"the layout 'flat' has no place for the coordinates {sorted(untold)}: layout='datatree' keeps those that "
+            "zarr can store"
+        )
     dropped = dropped_coordinates(source.variables, base.names, levels[-1].cumulative)
     if layout == "datatree" and dropped:
         warn(f"the coordinates {dropped} have several axes and are left out of the levels that are coarser along one")

@@ -16,7 +16,7 @@ import zarr
 from click.testing import CliRunner, Result
 
 import chunkpyramid as cp
-from chunkpyramid.cli import cli
+from chunkpyramid.cli import cli, with_switches
 
 IMAGE = np.random.default_rng(1).integers(0, 255, (10, 20, 24)).astype(np.uint8)
 
@@ -260,9 +260,12 @@ def test_wrong_usage_exits_with_2(arguments: list[str], tmp_path: Path, monkeypa
         (["build", "missing.zarr", "new.zarr"], "missing.zarr"),
         (["build", "source.zarr", "new.zarr", "--factor", "0"], "factor"),
         (["build", "source.zarr", "new.zarr", "--method", "median"], "median"),
-        (["build", "source.zarr", "new.zarr", "--memory", "1 MiB"], "memory_limit"),
+        (["build", "source.zarr", "new.zarr", "--memory", "1 MiB"], "--memory"),
         (["build", "source.zarr", "new.zarr", "--chunks", "8", "--shards", "12"], "shards"),
-        (["build", "source.zarr", "--in-place"], "give target="),
+        (["build", "source.zarr", "--in-place"], "give DST"),
+        (["build", "source.zarr", "new.zarr", "--zarr-format", "2", "--shards", "16"], "--zarr-format 2 was given"),
+        (["build", "source.zarr", "new.zarr", "--name", "a/b"], "'a/b'"),
+        (["build", "source.zarr", "full.zarr"], "pass --overwrite"),
         (["build", "nosuchprotocol://x", "new.zarr"], "nosuchprotocol"),
         (["info", "broken.zarr"], "malformed"),
         (["plan", "source.zarr", "--axes", "zy"], "axes"),
@@ -276,6 +279,7 @@ def test_wrong_usage_exits_with_2(arguments: list[str], tmp_path: Path, monkeypa
 def test_errors_are_one_line(arguments: list[str], message: str, source: str, tmp_path: Path) -> None:
     broken = {"version": "0.5", "multiscales": [{"axes": 3, "datasets": [{"path": "0"}]}]}
     zarr.create_group(tmp_path / "broken.zarr", attributes={"ome": broken})
+    zarr.create_group(tmp_path / "full.zarr", attributes={"mine": 1})
     done = process(*arguments, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -283,6 +287,30 @@ def test_errors_are_one_line(arguments: list[str], message: str, source: str, tm
     assert done.stderr.startswith("chunkpyramid: ")
     assert message in done.stderr
     assert not (tmp_path / "new.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "shards need zarr_format=3, but zarr_format=2 was given: leave shards=None",
+            "shards need --zarr-format 3, but --zarr-format 2 was given: leave out --shards",
+        ),
+        ("give another unit=, such as 'um'", "give another --unit, such as 'um'"),
+        ("labels_of='x' is an array", "--labels-of 'x' is an array"),
+        ("pass resume=True to finish it, or overwrite=True to begin anew", "leave out --no-resume to finish it, or "),
+        ("'/data/name=3/axes=zyx' is no zarr", "'/data/name=3/axes=zyx' is no zarr"),
+        ("memory_limit must be a number\nof bytes", "--memory must be a number of bytes"),
+    ],
+)
+def test_messages_speak_of_switches(text: str, wanted: str) -> None:
+    assert wanted in with_switches(text)
+
+
+def test_integral_factors_and_regions_that_begin_with_a_minus(source: str, target: str) -> None:
+    run("build", source, target, "--factor", "2.0", "--levels", "2")
+    assert cp.open_pyramid(target).coordinates[2].scale == (4.0, 4.0, 4.0)
+    run("update", target, "-5:,:,:-2")
 
 
 def test_no_progress_bar_in_a_pipe(source: str, target: str) -> None:

@@ -60,6 +60,12 @@ def test_zip_files_are_read(image: Path, tmp_path: Path) -> None:
     assert cp.verify_pyramid(str(tmp_path / "image.zarr.zip")).ok
     with pytest.raises(cp.SourceNotFoundError):
         cp.open_pyramid(tmp_path / "outer.zip" / "missing")
+    for change in (
+        lambda: cp.update_pyramid(tmp_path / "image.zarr.zip", np.s_[:]),
+        lambda: cp.verify_pyramid(tmp_path / "image.zarr.zip", repair=True),
+    ):
+        with pytest.raises(cp.ArgumentError, match="nothing can be deleted: unpack it"):
+            change()
     (tmp_path / "broken.zip").write_bytes(b"PK")
     with pytest.raises(cp.SourceNotFoundError, match="no zip file"):
         cp.open_pyramid(tmp_path / "broken.zip")

@@ -269,3 +269,21 @@ def test_metadata_are_json_that_all_can_read(zarr_format: Any, layout: str, tmp_
             json.loads(path.read_text(), parse_constant=refuse)
     again = cp.build_pyramid(tmp_path / "p.zarr" / pyramid.multiscale.paths[0], MemoryStore(), levels=1)
     assert again.multiscale.parameters == pyramid.multiscale.parameters
+
+
+@FORMATS
+def test_integers_that_stand_for_others_are_refused_until_they_are_decoded(zarr_format: Any, tmp_path: Path) -> None:
+    """200 is -56 in bytes with signs: as netCDF-3 has it, which knows no others."""
+    values = np.full((8, 8), 200, np.uint8)
+    values[::2] = 100
+    data = xr.Dataset({"v": (("y", "x"), values, {})})
+    encoding: Any = {"v": {"dtype": "i1", "_Unsigned": "true", "_FillValue": -1}}
+    data.to_zarr(tmp_path / "s.zarr", encoding=encoding, zarr_format=zarr_format, consolidated=False)
+    raw = xr.open_zarr(tmp_path / "s.zarr", mask_and_scale=False, consolidated=False)["v"]
+    for refused in (tmp_path / "s.zarr" / "v", raw):
+        with pytest.raises(cp.ArgumentError, match=r"_Unsigned='true' says that the values are unsigned"):
+            cp.build_pyramid(refused, tmp_path / "p.zarr", levels=1)
+    with pytest.raises(cp.ArgumentError, match="_Unsigned"):
+        raw.pyramid.levels(1)
+    decoded = xr.open_zarr(tmp_path / "s.zarr", consolidated=False)["v"]
+    np.testing.assert_array_equal(decoded.pyramid.build(tmp_path / "p.zarr", levels=1).levels[1][...], 150)
