@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,10 +18,20 @@ from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.factors import FactorLike, whole_number
 from chunkpyramid.grid import Shape
-from chunkpyramid.store import as_it_is, level_array, open_node, shape_in, writable_group
+from chunkpyramid.source import Image
+from chunkpyramid.store import (
+    as_it_is,
+    groups_around,
+    is_local_path,
+    level_array,
+    open_node,
+    plain_path,
+    shape_in,
+    writable_group,
+)
 from chunkpyramid.warn import warn
 
-__all__ = ["LabelledImage", "open_labelled"]
+__all__ = ["LabelledImage", "kept_elsewhere", "open_labelled"]
 
 LABELS = "labels"
 
@@ -136,6 +147,31 @@ class LabelledImage:
         if self.zarr_format == 3:
             content = {**attributes, "ome": {"version": "0.5", **content}}
         group.attrs.put(content)
+
+
+def kept_elsewhere(image: Image, target: Any) -> Mapping[str, Any]:
+    """Return what a pyramid at a target keeps of the metadata beside the multiscale of labels.
+
+    That is all, but for where the image of the labels is: as they tell it, it is not to be found from the target.
+    """
+    kept = dict(image.multiscale.kept)
+    labels = kept.get("image-label")
+    source = labels.get("source") if isinstance(labels, Mapping) else None
+    told = source.get("image") if isinstance(source, Mapping) else None
+    steps = told.strip("/").split("/") if isinstance(told, str) else []
+    if not isinstance(labels, Mapping) or not isinstance(source, Mapping) or set(steps) != {".."}:
+        return kept
+    around = (group for group, name in groups_around(image.group) if len(name.split("/")) == len(steps))
+    of = next(around, None)
+    if of is None:
+        # it is not to be found from the labels either
+        return kept
+    if isinstance(of.store, LocalStore) and is_local_path(plain_path(target)):
+        where = os.path.relpath(os.path.realpath(of.store.root / of.path), os.path.realpath(plain_path(target)))
+        return {**kept, "image-label": {**labels, "source": {**source, "image": where}}}
+    warn(f"that these are labels of the image {of} is left out: from {target} there is no path to it")
+    others = {key: value for key, value in source.items() if key != "image"}
+    return {**kept, "image-label": {**labels, "source": others}}
 
 
 def open_labelled(labels_of: Any, target: Any, storage_options: Mapping[str, Any] | None = None) -> LabelledImage:

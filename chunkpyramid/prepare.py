@@ -19,7 +19,7 @@ from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
 from chunkpyramid.journal import Journal
-from chunkpyramid.labelled import open_labelled
+from chunkpyramid.labelled import kept_elsewhere, open_labelled
 from chunkpyramid.level_coordinates import rehearse_coordinates
 from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.methods import auto_method, resolve_method
@@ -84,6 +84,8 @@ def prepare(
     opened = open_source(source, axes, writable=target is None, storage_options=storage_options)
     present = presences(opened.zarr_arrays())
     _refuse_unfinished(opened, in_place=target is None)
+    if opened.image is not None and labelled is None and target is not None:
+        opened = replace(opened, kept=kept_elsewhere(opened.image, target))
     group = None
     if target is None and opened.is_zarr:
         if layout != "flat":
@@ -159,13 +161,17 @@ def prepare(
     if isinstance(compressors, str) and compressors == "auto":
         compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))
     fill_value = dtype.type(0 if opened.fill_value is None else opened.fill_value)
+    dimension_names: tuple[str, ...] | None = base.names
     if zarr_format == 2 and "_FillValue" in opened.attributes and opened.missing is not None:
         fill_value = dtype.type(opened.missing)
-    elif zarr_format == 2:
-        # a fill value of zarr format 2 is a missing value where dimensions have names: xarray makes floats of integers
-        fill_value = None if layout == "datatree" else dtype.type(0)
+    elif zarr_format == 2 and layout == "datatree":
+        # xarray takes the fill value of zarr format 2 for a mask and would turn integers into floats
+        fill_value = None
+    elif zarr_format == 2 and fill_value != 0:
+        # nor is it a mask for anybody else, where dimensions have no names
+        dimension_names = None
     attributes = stored_attributes(opened.attributes, dtype, zarr_format, fill_value)
-    stored = LevelFormat(zarr_format, dtype, compressors, fill_value, base.names, attributes)
+    stored = LevelFormat(zarr_format, dtype, compressors, fill_value, dimension_names, attributes)
     variables = variables_of_levels(opened, base, planned, coordinates, is_first=reduction.name == "stride")
     if layout == "datatree":
         rehearse_coordinates(variables, zarr_format)

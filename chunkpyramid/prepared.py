@@ -35,7 +35,7 @@ class LevelFormat:
     dtype: np.dtype[Any]
     compressors: Any
     fill_value: Any
-    dimension_names: tuple[str, ...]
+    dimension_names: tuple[str, ...] | None
     attributes: Mapping[str, Any]
 
     @property
@@ -146,13 +146,11 @@ class Prepared:
         kept = dict(self.source.kept)
         told = kept.pop("image-label", None)
         labels = dict(told) if isinstance(told, Mapping) else {}
-        if not self.in_place:
-            # elsewhere, the image that the labels are of is not where they say
-            labels = {key: value for key, value in labels.items() if key not in ("version", "source")}
         if self.is_labels or told is not None:
-            source = {"source": {"image": "../../"}} if self.image is not None else {}
+            labels.pop("version", None)
             version = {"version": self.ome_version} if self.ome_version == "0.4" else {}
-            kept["image-label"] = {**version, **source, **labels}
+            source = {"source": {"image": "../../"}} if self.image is not None else {}
+            kept["image-label"] = {**version, **labels, **source}
         return kept
 
     @property
@@ -213,7 +211,7 @@ class Prepared:
             "levels": [
                 [level.path, *map(list, (level.shape, level.chunks, level.shards or ()))] for level in self.plan.levels
             ],
-            "axes": list(self.format.dimension_names),
+            "axes": list(self.coordinates[0].names),
             "fill_value": ome.json_number(self.format.fill_value),
             "zarr_format": self.format.zarr_format,
             "layout": self.layout,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaozarrs
 import zarr
 from zarr.storage import MemoryStore
 
@@ -66,7 +67,6 @@ def test_labels_of_an_image_are_as_the_image_is(image: Path) -> None:
 
 
 def test_other_libraries_take_them_for_labels(image: Path) -> None:
-    import yaozarrs
     from ome_zarr_models.v04.image_label import ImageLabel as ImageLabel04
     from ome_zarr_models.v04.labels import Labels as Labels04
     from ome_zarr_models.v05.image_label import ImageLabel as ImageLabel05
@@ -99,6 +99,22 @@ def test_what_does_not_fit_the_image_is_refused(options: dict[str, Any], message
     with pytest.raises(cp.ArgumentError, match=message):
         cp.build_pyramid(LABELS, **{"labels_of": image, "name": "cells", **options})
     assert sorted(image.rglob("*")) == before
+
+
+def test_copies_of_labels_tell_where_their_image_is(image: Path, tmp_path: Path) -> None:
+    cp.build_pyramid(LABELS, labels_of=image, name="cells", chunks=8)
+    for source in (image / "labels" / "cells", image / "labels" / "cells" / "0"):
+        (tmp_path / "deep").mkdir(exist_ok=True)
+        target = tmp_path / "deep" / f"{source.name}.zarr"
+        zarr_format = zarr.open_group(image, mode="r").metadata.zarr_format
+        copy = cp.build_pyramid(source, target, levels=1, zarr_format=zarr_format)
+        assert ome_of(copy.group)["image-label"]["source"] == {"image": "../../image.zarr"}
+        assert copy.method == "mode"
+        yaozarrs.validate_zarr_store(str(target))
+        assert cp.build_pyramid(source, target, levels=1, zarr_format=zarr_format).plan is None
+    with pytest.warns(cp.MetadataWarning, match=r"labels of the image .* is left out"):
+        copy = cp.build_pyramid(image / "labels" / "cells", MemoryStore(), levels=1)
+    assert ome_of(copy.group)["image-label"]["source"] == {}
 
 
 def test_floats_are_no_labels(image: Path) -> None:
