@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import zarr
@@ -21,6 +22,7 @@ from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import write_coordinates
 from chunkpyramid.omero import with_windows
+from chunkpyramid.options import BuildOptions
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.prepare import prepare
 from chunkpyramid.prepared import Prepared
@@ -35,62 +37,7 @@ __all__ = ["build_pyramid", "plan_pyramid"]
 
 logger = logging.getLogger(__name__)
 
-
-def plan_pyramid(
-    source: Any,
-    target: Any = None,
-    *,
-    method: str = "auto",
-    factor: FactorLike = 2,
-    levels: int | None = None,
-    sparse: bool | None = None,
-    background: Any = None,
-    rounding: str = "nearest",
-    axes: str | Sequence[str] | None = None,
-    voxel_size: Any = None,
-    translation: Any = None,
-    unit: Any = None,
-    chunks: Any = None,
-    shards: Any = None,
-    compressors: Any = "auto",
-    zarr_format: int = 3,
-    ome_version: str | None = None,
-    name: str = "image",
-    layout: str = "flat",
-    labels_of: Any = None,
-    storage_options: Mapping[str, Any] | None = None,
-    memory_limit: int | str | None = None,
-    resume: bool = True,
-    overwrite: bool = False,
-    progress: Progress = False,
-) -> PyramidPlan:
-    """Plan a build without running it: nothing is read but metadata, and nothing is written.
-
-    Takes the arguments of `build_pyramid`.
-
-    Returns
-    -------
-    PyramidPlan
-        Levels, stages, blocks, pieces, number of tasks, bytes read and written, and the promised peak memory.
-        ``print(plan)`` explains it.
-
-    Raises
-    ------
-    ArgumentError, SourceNotFoundError, PlanError
-        As `build_pyramid` does.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import chunkpyramid as cp
-    >>> plan = cp.plan_pyramid(np.zeros((512, 512), np.uint8), chunks=128, levels=2)
-    >>> [level.shape for level in plan.levels]
-    [(512, 512), (256, 256), (128, 128)]
-    """
-    options = {key: value for key, value in locals().items() if key not in RUN_OPTIONS}
-    return prepare(**options).plan
-
-
+# what a plan does not depend on
 RUN_OPTIONS = ("resume", "overwrite", "progress")
 
 
@@ -221,12 +168,33 @@ def build_pyramid(
     >>> pyramid.coordinates[2].scale
     (16.0, 16.0)
     """
-    options = {key: value for key, value in locals().items() if key not in RUN_OPTIONS}
+    options = BuildOptions(
+        method=method,
+        factor=factor,
+        levels=levels,
+        sparse=sparse,
+        background=background,
+        rounding=rounding,
+        axes=axes,
+        voxel_size=voxel_size,
+        translation=translation,
+        unit=unit,
+        chunks=chunks,
+        shards=shards,
+        compressors=compressors,
+        zarr_format=zarr_format,
+        ome_version=ome_version,
+        name=name,
+        layout=layout,
+        labels_of=labels_of,
+        storage_options=storage_options,
+        memory_limit=memory_limit,
+    )
     for flag, argument in ((resume, "resume"), (overwrite, "overwrite")):
         if not isinstance(flag, bool | np.bool_):
             raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
     check_progress(progress)
-    prepared = prepare(**options)
+    prepared = prepare(source, target, options)
     place = Target(prepared, storage_options, resume=bool(resume), overwrite=bool(overwrite))
     group = place.find()
     action = place.decide(group)
@@ -252,6 +220,38 @@ def build_pyramid(
         run.finish()
     group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
     return Pyramid(group, prepared.multiscale, prepared.plan)
+
+
+def plan_pyramid(source: Any, target: Any = None, **options: Any) -> PyramidPlan:
+    """Plan a build without running it: nothing is read but metadata, and nothing is written.
+
+    Takes the arguments of `build_pyramid`.
+
+    Returns
+    -------
+    PyramidPlan
+        Levels, stages, blocks, pieces, number of tasks, bytes read and written, and the promised peak memory.
+        ``print(plan)`` explains it.
+
+    Raises
+    ------
+    ArgumentError, SourceNotFoundError, PlanError
+        As `build_pyramid` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chunkpyramid as cp
+    >>> plan = cp.plan_pyramid(np.zeros((512, 512), np.uint8), chunks=128, levels=2)
+    >>> [level.shape for level in plan.levels]
+    [(512, 512), (256, 256), (128, 128)]
+    """
+    told = {name: value for name, value in options.items() if name not in RUN_OPTIONS}
+    return prepare(source, target, BuildOptions(**told)).plan
+
+
+# what `help` tells of it
+cast(Any, plan_pyramid).__signature__ = inspect.signature(build_pyramid).replace(return_annotation="PyramidPlan")
 
 
 def _finished(prepared: Prepared, group: zarr.Group) -> Pyramid:

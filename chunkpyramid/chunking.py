@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from chunkpyramid.arguments import is_per_level, per_axis, per_level, whole_number
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.factors import whole_number
 from chunkpyramid.grid import Shape
 
 __all__ = ["default_chunks", "resolve_chunks", "resolve_first_chunks", "resolve_shards"]
@@ -34,7 +32,7 @@ def resolve_first_chunks(
     """Return the chunks that are asked for level 0: they decide how many levels there are by default."""
     if isinstance(chunks, list) and not chunks:
         raise ArgumentError("chunks is an empty list: give one entry per level, or None for the default")
-    listed = _is_per_level(chunks, len(axes))
+    listed = is_per_level(chunks, len(axes))
     entry, argument = (chunks[0], "chunks of level 0") if listed else (chunks, "chunks")
     return _chunks(entry, argument, axes, spatial, default, automatic)
 
@@ -70,10 +68,10 @@ def resolve_chunks(
     """
     shapes = [
         _chunks(entry, argument, axes, spatial, default, automatic)
-        for argument, entry in _per_level(chunks, "chunks", count, len(axes))
+        for argument, entry in per_level(chunks, "chunks", count, len(axes))
     ]
     if kept is not None:
-        if _is_per_level(chunks, len(axes)) and shapes[0] != kept:
+        if is_per_level(chunks, len(axes)) and shapes[0] != kept:
             raise _stays("chunks", shapes[0], kept)
         shapes[0] = kept
     return shapes
@@ -117,11 +115,11 @@ def resolve_shards(
         sharded = [s if s != c else None for s, c in zip([first, *below], chunks, strict=True)]
         return [kept, *sharded[1:]] if in_place else sharded
 
-    entries = _per_level(shards, "shards", len(chunks), len(axes))
+    entries = per_level(shards, "shards", len(chunks), len(axes))
     if in_place:
         argument, entry = entries.pop(0)
         asked = None if entry is None else _shape(entry, argument, axes, spatial, chunks[0], chunks[0])
-        if _is_per_level(shards, len(axes)) and asked not in (None, kept):
+        if is_per_level(shards, len(axes)) and asked not in (None, kept):
             raise _stays("shards", asked, kept)
     resolved = [kept] if in_place else []
     for level, (argument, entry) in enumerate(entries, int(in_place)):
@@ -134,25 +132,6 @@ def resolve_shards(
             )
         resolved.append(asked)
     return resolved
-
-
-def _is_per_level(value: Any, ndim: int) -> bool:
-    """Whether a list has one entry per level; one of as many numbers as there are axes is a shape, as for zarr."""
-    if not isinstance(value, list):
-        return False
-    return len(value) != ndim or not all(isinstance(entry, int | np.integer) for entry in value)
-
-
-def _per_level(value: Any, argument: str, count: int, ndim: int) -> list[tuple[str, Any]]:
-    """Return a name and an entry for every level: those of a list, or the same ones for all levels."""
-    if not _is_per_level(value, ndim):
-        return [(argument, value)] * count
-    if len(value) != count:
-        raise ArgumentError(
-            f"{argument} is a list of {len(value)} entries, but there are {count} levels, level 0 included: give one "
-            "entry per level (one entry per axis is a tuple), or change levels"
-        )
-    return [(f"{argument} of level {level}", entry) for level, entry in enumerate(value)]
 
 
 def _chunks(
@@ -174,27 +153,8 @@ def _shape(
             f"{argument} must be a number, a tuple per axis, a dict by axis or None ('auto' chooses chunks, or shards "
             f"of all levels), but {entry!r} was given"
         )
-    if isinstance(entry, Mapping):
-        unknown = sorted(set(entry) - set(axes), key=str)
-        if unknown:
-            raise ArgumentError(f"{argument} names the axes {unknown}, but the axes are {list(axes)}")
-        return tuple(
-            whole_number(entry.get(axis, n), f"{argument}, axis {axis!r},", least=1)
-            for axis, n in zip(axes, not_named, strict=True)
-        )
-    if not hasattr(entry, "__len__"):
-        number = whole_number(entry, argument, least=1)
-        return tuple(number if is_space else n for is_space, n in zip(spatial, not_spatial, strict=True))
-    numbers = [whole_number(number, f"each entry of {argument}", least=1) for number in entry]
-    if len(numbers) == sum(spatial):
-        given = iter(numbers)
-        return tuple(next(given) if is_space else n for is_space, n in zip(spatial, not_spatial, strict=True))
-    if len(numbers) != len(axes):
-        raise ArgumentError(
-            f"{argument} {entry!r} has {len(numbers)} entries, but there are {len(axes)} axes {list(axes)}: give one "
-            "number, one per axis, one per spatial axis, or a dict by axis"
-        )
-    return tuple(numbers)
+    entries = per_axis(entry, argument, axes, spatial, not_named=not_named, not_spatial=not_spatial)
+    return tuple(whole_number(n, f"{argument}, axis {axis!r},", least=1) for axis, n in zip(axes, entries, strict=True))
 
 
 def _stays(argument: str, asked: Shape | None, kept: Shape | None) -> ArgumentError:

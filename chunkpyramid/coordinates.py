@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from chunkpyramid.arguments import per_axis
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.grid import Shape
 from chunkpyramid.physical_units import canonical_unit
@@ -150,24 +151,7 @@ def _check_number(value: Any, argument: str) -> None:
 
 
 def _per_axis(coordinates: Coordinates, value: Any, argument: str, default: Sequence[Any]) -> list[Any]:
-    names = coordinates.names
     if value is None:
         return list(default)
-    if isinstance(value, Mapping):
-        unknown = sorted(set(value) - set(names), key=str)
-        if unknown:
-            raise ArgumentError(f"{argument} names the axes {unknown}, but the axes are {list(names)}")
-        return [value.get(name, old) for name, old in zip(names, default, strict=True)]
-    spatial = coordinates.spatial
-    if isinstance(value, str) or not hasattr(value, "__len__"):
-        return [value if is_space else old for is_space, old in zip(spatial, default, strict=True)]
-    entries = [entry.item() if hasattr(entry, "item") else entry for entry in value]
-    if len(entries) == len(names):
-        return entries
-    if len(entries) == sum(spatial):
-        given = iter(entries)
-        return [next(given) if is_space else old for is_space, old in zip(spatial, default, strict=True)]
-    raise ArgumentError(
-        f"{argument} has {len(entries)} entries, but there are {sum(spatial)} spatial axes of {list(names)}: give one "
-        "value, one per spatial axis, or a dict by axis"
-    )
+    entries = per_axis(value, argument, coordinates.names, coordinates.spatial, not_named=default, not_spatial=default)
+    return [entry.item() if hasattr(entry, "item") else entry for entry in entries]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkpyramid.arguments import per_axis, whole_number
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.grid import Shape, ceil_shape
 
@@ -18,18 +19,6 @@ FactorLike = int | str | Sequence[int] | Mapping[str, int] | Sequence[Sequence[i
 
 # An axis of 2**63 voxels halves 63 times; more levels than that can only be a mistake.
 MOST_LEVELS = 64
-
-
-def whole_number(value: Any, argument: str, *, least: int, integral_floats: bool = False) -> int:
-    """Return ``value`` as an int, or raise `ArgumentError` if it is no whole number >= ``least``."""
-    is_integral = isinstance(value, float | np.floating) and float(value).is_integer()
-    try:
-        number = operator.index(int(value) if is_integral and integral_floats else value)
-    except TypeError:
-        number = least - 1
-    if number < least or isinstance(value, bool):
-        raise ArgumentError(f"{argument} must be a whole number of at least {least}, but {value!r} was given")
-    return number
 
 
 def resolve_factors(
@@ -97,27 +86,12 @@ def resolve_factors(
 
 def one_factor(factor: int | Sequence[int] | Mapping[str, int], axes: Sequence[str], spatial: Sequence[bool]) -> Shape:
     """Return one factor as a tuple per axis; an int counts for the spatial axes, a dict for those it names."""
-    if isinstance(factor, Mapping):
-        unknown = sorted(set(factor) - set(axes), key=str)
-        if unknown:
-            raise ArgumentError(f"factor names the axes {unknown}, but the axes are {list(axes)}")
-        return tuple(
-            whole_number(factor.get(axis, 1), f"factor of axis {axis!r}", least=1, integral_floats=True)
-            for axis in axes
-        )
-    if isinstance(factor, Iterable):
-        entries = list(factor)
-        if len(entries) == sum(spatial) < len(axes):
-            numbers = iter(entries)
-            entries = [next(numbers) if is_space else 1 for is_space in spatial]
-        if len(entries) != len(axes):
-            raise ArgumentError(
-                f"factor {factor!r} has {len(entries)} entries, but there are {len(axes)} axes {list(axes)}: "
-                "give one entry per axis"
-            )
-        return tuple(whole_number(f, "each entry of factor", least=1, integral_floats=True) for f in entries)
-    number = whole_number(factor, "factor", least=1, integral_floats=True)
-    return tuple(number if is_space else 1 for is_space in spatial)
+    ones = (1,) * len(axes)
+    entries = per_axis(factor, "factor", axes, spatial, not_named=ones, not_spatial=ones)
+    return tuple(
+        whole_number(n, f"factor of axis {axis!r}", least=1, integral_floats=True)
+        for axis, n in zip(axes, entries, strict=True)
+    )
 
 
 def cumulative_factors(factors: Sequence[Shape], ndim: int) -> list[Shape]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,13 @@ from zarr.storage import MemoryStore
 
 from chunkpyramid import ome
 from chunkpyramid._version import __version__
-from chunkpyramid.arguments import reordered
+from chunkpyramid.arguments import whole_number
 from chunkpyramid.chunking import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
 from chunkpyramid.chunks import chunk_access
 from chunkpyramid.codec import same_encoding
 from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors, whole_number
+from chunkpyramid.factors import cumulative_factors, resolve_factors
 from chunkpyramid.journal import Journal
 from chunkpyramid.labelled import kept_elsewhere, open_labelled
 from chunkpyramid.level_coordinates import rehearse_coordinates
@@ -26,6 +26,7 @@ from chunkpyramid.methods import auto_method, resolve_method
 from chunkpyramid.missing import leaving_out_missing, stored_attributes
 from chunkpyramid.naming import check_name, free_paths, group_of_source, level_paths
 from chunkpyramid.opening import open_source
+from chunkpyramid.options import BuildOptions
 from chunkpyramid.physical_units import is_known_unit
 from chunkpyramid.plan import Level, Request, make_levels
 from chunkpyramid.planner import make_plan
@@ -47,41 +48,18 @@ MOST_CUMULATIVE = 2**53
 LAYOUTS = ("flat", "datatree")
 
 
-def prepare(
-    source: Any,
-    target: Any,
-    *,
-    method: str,
-    factor: FactorLike,
-    levels: int | None,
-    sparse: bool | None,
-    background: Any,
-    rounding: str,
-    axes: str | Sequence[str] | None,
-    voxel_size: Any,
-    translation: Any,
-    unit: Any,
-    chunks: Any,
-    shards: Any,
-    compressors: Any,
-    zarr_format: Any,
-    ome_version: Any,
-    name: str,
-    layout: str,
-    labels_of: Any,
-    storage_options: Mapping[str, Any] | None,
-    memory_limit: int | str | None,
-) -> Prepared:
+def prepare(source: Any, target: Any, options: BuildOptions) -> Prepared:
     """Check all arguments of `build_pyramid` and plan the build."""
+    layout, name, zarr_format = options.layout, options.name, options.zarr_format
     if layout not in LAYOUTS:
         raise ArgumentError(f"layout must be one of {LAYOUTS}, but {layout!r} was given")
-    check_name(name, is_folder=labels_of is not None)
+    check_name(name, is_folder=options.labels_of is not None)
     labelled = None
-    if labels_of is not None:
-        labelled = open_labelled(labels_of, target, storage_options)
+    if options.labels_of is not None:
+        labelled = open_labelled(options.labels_of, target, options.storage_options)
         target = labelled.target(name)
         zarr_format = ome.format_beside(zarr_format, labelled.zarr_format, f"the image {labelled.group}")
-    opened = open_source(source, axes, writable=target is None, storage_options=storage_options)
+    opened = open_source(source, options.axes, writable=target is None, storage_options=options.storage_options)
     present = presences(opened.zarr_arrays())
     _refuse_unfinished(opened, in_place=target is None)
     if opened.image is not None and labelled is None and target is not None:
@@ -95,19 +73,19 @@ def prepare(
         group = group_of_source(opened)
         zarr_format = ome.format_beside(zarr_format, opened.array.metadata.zarr_format, f"the source {opened.array}")
     in_place = group is not None
-    zarr_format, version = ome.resolve_version(zarr_format, ome_version)
+    zarr_format, version = ome.resolve_version(zarr_format, options.ome_version)
     if opened.order is not None:
-        voxel_size, translation, unit, factor, chunks, shards = (
-            reordered(argument, opened.order) for argument in (voxel_size, translation, unit, factor, chunks, shards)
-        )
+        options = options.in_order(opened.order)
 
-    base = with_arguments(opened.coordinates, voxel_size, translation, unit)
+    base = with_arguments(opened.coordinates, options.voxel_size, options.translation, options.unit)
+    factor, levels, chunks, shards = options.factor, options.levels, options.chunks, options.shards
     if labelled is not None:
         base = labelled.placed(base)
         factor, levels = labelled.factor(factor, base), labelled.levels(levels)
     if layout == "datatree":
         _refuse_clashes(base, opened.variables, name)
     dtype = opened.dtype.newbyteorder("=")
+    method = options.method
     if method == "auto":
         method = "mode" if opened.is_labels or labelled is not None else auto_method(dtype)
     if dtype.kind == "b" and (labelled is not None or method in ("mode", "exact_mode")) and not in_place:
@@ -117,8 +95,8 @@ def prepare(
             opened = replace(opened, attributes={**opened.attributes, "dtype": "bool"})
     if labelled is not None:
         labelled.check_values(dtype, method)
-    sparse, background = leaving_out_missing(opened.missing, method, sparse, background)
-    reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=rounding)
+    sparse, background = leaving_out_missing(opened.missing, method, options.sparse, options.background)
+    reduction = resolve_method(method, dtype, sparse=sparse, background=background, rounding=options.rounding)
 
     automatic = default_chunks(opened.shape, base.spatial, dtype.itemsize)
     default = opened.read_chunks or automatic
@@ -158,6 +136,7 @@ def prepare(
     if labelled is not None:
         labelled.check(coordinates, opened.shape)
 
+    compressors = options.compressors
     if isinstance(compressors, str) and compressors == "auto":
         compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))
     fill_value = dtype.type(0 if opened.fill_value is None else opened.fill_value)
@@ -192,7 +171,7 @@ def prepare(
         copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
         source_access=chunk_access(opened.array, opened.array.store) if opened.is_zarr else ChunkAccess(),
         target_access=chunk_access(rehearsed, opened.array.store if in_place else getattr(target, "store", target)),
-        memory_limit=memory_bytes(memory_limit, machine),
+        memory_limit=memory_bytes(options.memory_limit, machine),
         threads=machine.threads,
         slots=machine.slots,
     )

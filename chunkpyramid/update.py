@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,10 +10,11 @@ from typing import Any, ClassVar
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.arguments import region_box
 from chunkpyramid.block import BlockTask
 from chunkpyramid.carry import CarryWriter
 from chunkpyramid.chunks import ChunkWriter
-from chunkpyramid.errors import ArgumentError, ChunkError
+from chunkpyramid.errors import ChunkError
 from chunkpyramid.existing import plan_existing
 from chunkpyramid.grid import Box, Shape, ceil_div, multiply
 from chunkpyramid.journal import Journal, update_fingerprint
@@ -83,7 +83,7 @@ def update_pyramid(
     check_progress(progress)
     check_deletes(getattr(target, "store", target))
     pyramid = pyramid_at(target)
-    box = _box(region, tuple(map(int, pyramid.levels[0].shape)))
+    box = region_box(region, tuple(map(int, pyramid.levels[0].shape)))
     _check_unfinished(pyramid.group, box)
     plan = plan_existing(pyramid, memory_limit).plan
     if box.size == 0 or len(plan.levels) == 1:
@@ -188,24 +188,3 @@ def _whole_voxels(box: Box, factor: Shape) -> Box:
     start = tuple(a // f for a, f in zip(box.start, factor, strict=True))
     stop = tuple(ceil_div(b, f) for b, f in zip(box.stop, factor, strict=True))
     return Box(multiply(start, factor), multiply(stop, factor))
-
-
-def _box(region: Any, shape: Shape) -> Box:
-    entries = (region,) if isinstance(region, slice) else tuple(region) if isinstance(region, Sequence) else None
-    if entries is None or len(entries) > len(shape) or not all(isinstance(entry, slice) for entry in entries):
-        raise ArgumentError(
-            f"region must be one slice for each of the {len(shape)} axes, such as np.s_[0:64, 128:192], but {region!r} "
-            "was given"
-        )
-    start, stop = [0] * len(shape), list(shape)
-    for axis, (entry, n) in enumerate(zip(entries, shape, strict=False)):
-        try:
-            first, last, step = slice(
-                *(None if part is None else operator.index(part) for part in (entry.start, entry.stop, entry.step))
-            ).indices(n)
-        except (TypeError, ValueError) as error:
-            raise ArgumentError(f"region has the slice {entry!r}, which is none of voxels: {error}") from error
-        if step != 1:
-            raise ArgumentError(f"region has the slice {entry!r}: steps are not allowed, give the box around them")
-        start[axis], stop[axis] = first, max(first, last)
-    return Box(tuple(start), tuple(stop))

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.arguments import whole_number
 from chunkpyramid.block import BlockTask
 from chunkpyramid.carry import CarryWriter
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ArgumentError, BuildError, ChunkError, ChunkPyramidError
 from chunkpyramid.existing import Existing, plan_existing
-from chunkpyramid.factors import whole_number
 from chunkpyramid.grid import Box, Shape, multiply, tile
 from chunkpyramid.journal import Journal
 from chunkpyramid.keys import fetch, names, put

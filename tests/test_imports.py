@@ -17,8 +17,8 @@ FLOORS = tuple(
     set(names.split())
     for names in (
         "content errors exact_mode grid methods owner physical_units reduce reduction transpose warn _version",
-        "arguments blocking chunking coordinates downsample factors internals memory missing omero phantom plan "
-        "planner report",
+        "arguments blocking chunking coordinates downsample factors internals memory missing omero options phantom "
+        "plan planner report",
         "chunks codec dataarray keys level_coordinates ome opening presence progress runs shards source "
         "source_coordinates staging store",
         "block carry journal naming units",
