@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.grid import Box, Shape
 
 __all__ = ["is_per_level", "per_axis", "per_level", "region_box", "reordered", "whole_number"]
 

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.boxes import Box, Shape, multiply, nested_order
 from chunkpyramid.carry import Carry, CarryWriter
 from chunkpyramid.chunks import ChunkReader, ChunkWriter, erase_torn
 from chunkpyramid.codec import all_bits_equal
 from chunkpyramid.errors import BuildError, OvertakenError
-from chunkpyramid.grid import Box, Shape, multiply, nested_order
 from chunkpyramid.journal import BlockSet, Flags
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level, Stage

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.grid import Box, Shape, ceil_div, ceil_shape, nested_order
+from chunkpyramid.boxes import Box, Shape, ceil_div, ceil_shape, nested_order
 
 __all__ = ["clip_to_extent", "grow_block", "grow_piece", "inside", "is_direct", "open_units", "read_amplification"]
 

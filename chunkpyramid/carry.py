@@ -10,9 +10,9 @@ from uuid import uuid4
 
 import zarr
 
+from chunkpyramid.boxes import Box, Shape, axis_footprint, tile
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import BuildError
-from chunkpyramid.grid import Box, Shape, axis_footprint, tile
 from chunkpyramid.keys import fetch, put
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level

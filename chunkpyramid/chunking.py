@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from chunkpyramid.arguments import is_per_level, per_axis, per_level, whole_number
+from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.grid import Shape
 
 __all__ = ["default_chunks", "resolve_chunks", "resolve_first_chunks", "resolve_shards"]
 

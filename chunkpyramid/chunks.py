@@ -10,9 +10,9 @@ import numpy.typing as npt
 import zarr
 from zarr.abc.store import RangeByteRequest
 
+from chunkpyramid.boxes import Box, Shape, tile
 from chunkpyramid.codec import codec_for
 from chunkpyramid.errors import BuildError, ChunkError, OvertakenError
-from chunkpyramid.grid import Box, Shape, tile
 from chunkpyramid.keys import Encoded, Request, fetch, is_local, put, remove, remove_torn
 from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout

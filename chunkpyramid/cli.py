@@ -183,7 +183,7 @@ def build(
     """Build the pyramid of the array or OME-Zarr image SRC in the new group DST."""
     from chunkpyramid.build import build_pyramid
     from chunkpyramid.memory import peak_memory
-    from chunkpyramid.report import format_bytes
+    from chunkpyramid.text import format_bytes
 
     target = _target(dst, in_place, labels_of)
     options["labels_of"] = labels_of

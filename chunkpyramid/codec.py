@@ -22,7 +22,7 @@ from zarr.buffer import cpu
 from zarr.codecs import ShardingCodec
 from zarr.storage import MemoryStore
 
-from chunkpyramid.grid import Shape
+from chunkpyramid.boxes import Shape
 from chunkpyramid.keys import Encoded
 from chunkpyramid.transpose import c_contiguous
 

@@ -15,11 +15,11 @@ import dask.array as da
 import numpy as np
 import zarr
 
+from chunkpyramid.boxes import Box, Shape, multiply
 from chunkpyramid.errors import BuildError, TargetExistsError
-from chunkpyramid.grid import Box, Shape, multiply
 from chunkpyramid.phantom import phantom_image_and_labels
-from chunkpyramid.report import format_bytes, format_shape
 from chunkpyramid.store import create_level, default_compressors
+from chunkpyramid.text import format_bytes, format_shape
 
 __all__ = ["make_volumes", "run_demo"]
 

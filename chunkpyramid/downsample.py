@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ArgumentError
-from .grid import ceil_shape
-from .methods import METHODS, auto_method, resolve_method
-from .reduce import Array, Factor, memory_order
+from chunkpyramid.boxes import ceil_shape
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.methods import METHODS, auto_method, resolve_method
+from chunkpyramid.reduce import Array, Factor, memory_order
 
 __all__ = [
     "downsample",

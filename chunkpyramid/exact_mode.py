@@ -10,10 +10,19 @@ from typing import Any
 import _chunkpyramid_kernels as kernels
 import numpy as np
 
-from .errors import ArgumentError
-from .grid import AxisFootprint, Box, Shape, ceil_shape, tile
-from .reduce import Array, Factor, Footprints, Order, check_out, coarser_footprints, largest_footprint, memory_order
-from .reduction import Part, Reduction, State
+from chunkpyramid.boxes import AxisFootprint, Box, Shape, ceil_shape, tile
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.reduce import (
+    Array,
+    Factor,
+    Footprints,
+    Order,
+    check_out,
+    coarser_footprints,
+    largest_footprint,
+    memory_order,
+)
+from chunkpyramid.reduction import Part, Reduction, State
 
 __all__ = ["RUNS_PER_VOXEL", "ExactMode", "Runs"]
 

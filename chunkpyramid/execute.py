@@ -24,8 +24,8 @@ from dask.callbacks import Callback
 from dask.local import MultiprocessingPoolExecutor
 
 from chunkpyramid.block import BlockTask
+from chunkpyramid.boxes import Box, Shape, multiply
 from chunkpyramid.errors import ArgumentError, BuildError
-from chunkpyramid.grid import Box, Shape, multiply
 from chunkpyramid.internals import keys_of_worker, pool_size
 from chunkpyramid.journal import BlockSet
 from chunkpyramid.memory import available_memory

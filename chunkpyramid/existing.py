@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.chunks import chunk_access
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.grid import Shape, ceil_shape
 from chunkpyramid.methods import METHODS, Reduction, resolve_method
 from chunkpyramid.plan import PyramidPlan, Request, make_levels
 from chunkpyramid.planner import make_plan

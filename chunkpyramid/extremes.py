@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkpyramid.block import BlockTask
+from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.carry import CarryWriter
-from chunkpyramid.grid import Box, Shape
 from chunkpyramid.journal import Journal
 from chunkpyramid.methods import Reduction, State
 from chunkpyramid.omero import Extremes, channel_extremes, merged_extremes

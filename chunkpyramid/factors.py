@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from chunkpyramid.arguments import per_axis, whole_number
+from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.grid import Shape, ceil_shape
 
 __all__ = ["FactorLike", "cumulative_factors", "resolve_factors", "whole_number"]
 

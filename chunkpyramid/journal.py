@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.boxes import Box, Shape, windows
 from chunkpyramid.errors import BuildError, TargetExistsError
-from chunkpyramid.grid import Box, Shape, windows
 from chunkpyramid.keys import delete_dir, fetch, names, put, remove, remove_node
 from chunkpyramid.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import Level, Stage
-from chunkpyramid.report import format_region
 from chunkpyramid.runs import ALIVE, Run
 from chunkpyramid.staging import RECORD, SCRATCH, STAGING
 from chunkpyramid.store import METADATA_FILES, create_level, default_compressors
+from chunkpyramid.text import format_region
 
 __all__ = ["SCRATCH", "BlockSet", "Flags", "Journal", "update_fingerprint"]
 

@@ -15,10 +15,10 @@ from zarr.storage import LocalStore, StorePath
 
 from chunkpyramid import ome
 from chunkpyramid.arguments import whole_number
+from chunkpyramid.boxes import Shape
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.factors import FactorLike
-from chunkpyramid.grid import Shape
 from chunkpyramid.source import Image
 from chunkpyramid.store import (
     as_it_is,

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import zarr
 from zarr.storage import MemoryStore
 
+from chunkpyramid.boxes import Shape
 from chunkpyramid.content import SLAB, digest_of
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.grid import Shape
 from chunkpyramid.missing import with_finite_numbers
 from chunkpyramid.plan import Level
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ArgumentError
-from .exact_mode import ExactMode
-from .grid import AxisFootprint, ceil_shape
-from .reduce import (
+from chunkpyramid.boxes import AxisFootprint, ceil_shape
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.exact_mode import ExactMode
+from chunkpyramid.reduce import (
     INT128,
     UINT128,
     Array,
@@ -31,7 +31,7 @@ from .reduce import (
     reduce_levels,
     widen,
 )
-from .reduction import NUMBERS, Reduction, State, changes_nothing
+from chunkpyramid.reduction import NUMBERS, Reduction, State, changes_nothing
 
 __all__ = ["METHODS", "Reduction", "State", "auto_method", "can_be_sparse", "resolve_method"]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from chunkpyramid.boxes import Shape
 from chunkpyramid.coordinates import DEFAULT_AXES, Axis, Coordinates, axis_type
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.grid import Shape
 from chunkpyramid.missing import with_finite_numbers
 
 __all__ = [

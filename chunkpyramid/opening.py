@@ -13,6 +13,7 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid import ome
+from chunkpyramid.boxes import Shape
 from chunkpyramid.coordinates import (
     DEFAULT_AXES,
     Axis,
@@ -24,7 +25,6 @@ from chunkpyramid.coordinates import (
 )
 from chunkpyramid.dataarray import source_of_dataarray
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError
-from chunkpyramid.grid import Shape
 from chunkpyramid.missing import check_signs, declared_missing, plain_attributes
 from chunkpyramid.source import Image, Source
 from chunkpyramid.store import (

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from chunkpyramid.arguments import reordered
+from chunkpyramid.boxes import Shape
 from chunkpyramid.factors import FactorLike
-from chunkpyramid.grid import Shape
 
 __all__ = ["BuildOptions"]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from chunkpyramid.blocking import inside
+from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.factors import cumulative_factors
-from chunkpyramid.grid import Shape, ceil_shape
-from chunkpyramid.memory import ChunkAccess, TaskMemory
+from chunkpyramid.memory import BASELINE, ChunkAccess, TaskMemory, graph_bytes, process_peak
 from chunkpyramid.methods import Reduction
-from chunkpyramid.report import describe_plan
+from chunkpyramid.text import format_bytes, format_shape, format_table
 
 __all__ = [
     "Level",
@@ -195,7 +195,7 @@ class PyramidPlan:
         return asdict(self)
 
     def __str__(self) -> str:
-        return describe_plan(self)
+        return _described(self)
 
 
 def make_levels(
@@ -245,3 +245,57 @@ def read_shapes(request: Request, source_level: int) -> tuple[Shape | None, Shap
     if request.reduction.carries:
         return carry_chunks(request.reduction, level), None
     return level.chunks, level.shards
+
+
+def _described(plan: PyramidPlan) -> str:
+    """Return the plan as text: levels, stages, and the sum that makes the promised memory; then the hints."""
+    return "\n".join([_describe_numbers(plan), *(f"hint: {hint}" for hint in plan.hints)])
+
+
+def _describe_numbers(plan: PyramidPlan) -> str:
+    levels = format_table(
+        ("level", "path", "shape", "cumulative factor", "chunks", "shards", "bytes"),
+        [
+            (
+                str(level.index),
+                level.path,
+                format_shape(level.shape),
+                format_shape(level.cumulative),
+                format_shape(level.chunks),
+                format_shape(level.shards),
+                format_bytes(math.prod(level.shape) * plan.itemsize),
+            )
+            for level in plan.levels
+        ],
+    )
+    stages = format_table(
+        ("stage", "reads", "writes levels", "block", "piece", "tasks", "memory per task"),
+        [
+            (
+                str(stage.index),
+                stage.reads if stage.reads == "source" else f"{stage.reads} of level {stage.source_level}",
+                ", ".join(("carry of " if o.is_carry else "") + str(o.level) for o in stage.outputs),
+                format_shape(stage.block),
+                format_shape(stage.piece),
+                str(stage.tasks),
+                format_bytes(stage.memory.total),
+            )
+            for stage in plan.stages
+        ],
+    )
+    if not plan.stages:
+        return f"chunkpyramid plan: nothing to compute, only the metadata is written\n\n{levels}"
+    largest = max(plan.stages, key=lambda stage: process_peak(stage.memory, stage.tasks, plan.threads))
+    memory = largest.memory
+    return (
+        f"chunkpyramid plan: method {plan.method}, dtype {plan.dtype}, {len(plan.levels)} levels, "
+        f"{plan.tasks} tasks in {len(plan.stages)} stages\n\n{levels}\n\n{stages}\n\n"
+        f"reads {format_bytes(plan.bytes_read)}, writes {format_bytes(plan.bytes_written)} (uncompressed), "
+        f"of that {format_bytes(plan.bytes_carried)} carried from stage to stage\n"
+        f"memory: {format_bytes(BASELINE)} process + {format_bytes(graph_bytes(largest.tasks))} graph + "
+        f"{min(plan.threads, largest.tasks)} tasks x {format_bytes(memory.total)} "
+        f"(block {format_bytes(memory.block)}, piece {format_bytes(memory.piece)}, "
+        f"states {format_bytes(memory.states)}, buffers {format_bytes(memory.buffers)}, "
+        f"codecs {format_bytes(memory.codecs)})\n"
+        f"        = {format_bytes(plan.peak_bytes)} promised, of a limit of {format_bytes(plan.memory_limit)}"
+    )

@@ -16,8 +16,8 @@ from chunkpyramid.blocking import (
     open_units,
     read_amplification,
 )
+from chunkpyramid.boxes import Shape, ceil_div, ceil_shape, lcm_shape, multiply
 from chunkpyramid.errors import PlanError
-from chunkpyramid.grid import Shape, ceil_div, ceil_shape, lcm_shape, multiply
 from chunkpyramid.memory import (
     BASELINE,
     KERNEL_BYTES,
@@ -38,7 +38,7 @@ from chunkpyramid.plan import (
     stored_itemsize,
     walked_units,
 )
-from chunkpyramid.report import format_bytes
+from chunkpyramid.text import format_bytes
 
 __all__ = ["make_plan"]
 

@@ -13,8 +13,8 @@ from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import dimension_coordinates
 from chunkpyramid.plan import PyramidPlan
-from chunkpyramid.report import format_shape, format_table
 from chunkpyramid.store import groups_around, level_array, open_node, shape_in
+from chunkpyramid.text import format_shape, format_table
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -15,8 +15,8 @@ import _chunkpyramid_kernels as kernels
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ArgumentError
-from .grid import AxisFootprint, ceil_shape
+from chunkpyramid.boxes import AxisFootprint, ceil_shape
+from chunkpyramid.errors import ArgumentError
 
 __all__ = [
     "INT128",

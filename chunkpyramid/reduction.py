@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .errors import ArgumentError
-from .grid import Shape, ceil_shape
-from .reduce import Array, Factor, Footprints, Step, reduce_levels
+from chunkpyramid.boxes import Shape, ceil_shape
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.reduce import Array, Factor, Footprints, Step, reduce_levels
 
 __all__ = ["NUMBERS", "Part", "Reduction", "State", "changes_nothing"]
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import zarr
 from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 
+from chunkpyramid.boxes import Box, Shape, ceil_shape
 from chunkpyramid.codec import as_json, one_chunk_codec, sharding_codec
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.grid import Box, Shape, ceil_shape
 from chunkpyramid.keys import Encoded
 from chunkpyramid.memory import most_encoded
 

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.boxes import Shape
 from chunkpyramid.content import digest_of
 from chunkpyramid.coordinates import Coordinates
-from chunkpyramid.grid import Shape
 from chunkpyramid.internals import zarr_arrays_in
 from chunkpyramid.ome import Multiscale
 from chunkpyramid.store import store_id

@@ -15,8 +15,8 @@ import zarr
 from zarr.abc.store import Store
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 
+from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
-from chunkpyramid.grid import Shape
 from chunkpyramid.internals import protocol_of, unwrapped, wait_for
 from chunkpyramid.staging import SCRATCH
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.boxes import Box, Shape, ceil_div, tile
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.grid import Box, Shape, ceil_div, tile
 from chunkpyramid.transpose import copy_values
 
 __all__ = ["PartialUnits", "WriteUnits"]

@@ -12,19 +12,19 @@ import zarr
 
 from chunkpyramid.arguments import region_box
 from chunkpyramid.block import BlockTask
+from chunkpyramid.boxes import Box, Shape, ceil_div, multiply
 from chunkpyramid.carry import CarryWriter
 from chunkpyramid.chunks import ChunkWriter
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.existing import plan_existing
-from chunkpyramid.grid import Box, Shape, ceil_div, multiply
 from chunkpyramid.journal import Journal, update_fingerprint
 from chunkpyramid.plan import Level
 from chunkpyramid.presence import presences
 from chunkpyramid.pyramid import Pyramid, pyramid_at
-from chunkpyramid.report import format_region
 from chunkpyramid.runs import begin_run, group_of
 from chunkpyramid.stages import Progress, Work, check_progress
 from chunkpyramid.store import check_deletes
+from chunkpyramid.text import format_region
 from chunkpyramid.units import PartialUnits, WriteUnits
 
 __all__ = ["update_pyramid"]

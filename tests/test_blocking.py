@@ -24,7 +24,7 @@ from chunkpyramid.blocking import (
     open_units,
     read_amplification,
 )
-from chunkpyramid.grid import Box, Shape, ceil_shape, lcm_shape, multiply, nested_order, tile
+from chunkpyramid.boxes import Box, Shape, ceil_shape, lcm_shape, multiply, nested_order, tile
 
 ndims = st.integers(1, 3)
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, TransposeCodec, ZstdCodec
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
+from chunkpyramid.boxes import Box, Shape, multiply, tile
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.grid import Box, Shape, multiply, tile
 from chunkpyramid.keys import fetch, put
 
 

@@ -12,9 +12,9 @@ import zarr
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
+from chunkpyramid.boxes import Box
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.codec import DirectCodec, ZarrCodec, all_bits_equal, codec_for
-from chunkpyramid.grid import Box
 from chunkpyramid.shards import MISSING, ShardLayout
 
 SHAPE, CHUNKS = (3, 10, 7), (2, 4, 4)

@@ -21,9 +21,9 @@ from oracles import oracle_levels
 from test_methods import assert_same, cases
 
 import chunkpyramid as cp
+from chunkpyramid.boxes import AxisFootprint
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.exact_mode import Runs
-from chunkpyramid.grid import AxisFootprint
 from chunkpyramid.methods import resolve_method
 from chunkpyramid.plan import carry_chunks
 from chunkpyramid.reduction import Part

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import cumulative_factors, resolve_factors
-from chunkpyramid.grid import Shape
 
 AXES = "tczyx"
 

@@ -16,9 +16,9 @@ PACKAGE = Path(chunkpyramid.__file__).parent
 FLOORS = tuple(
     set(names.split())
     for names in (
-        "content errors exact_mode grid methods owner physical_units reduce reduction transpose warn _version",
+        "boxes content errors exact_mode methods owner physical_units reduce reduction text transpose warn _version",
         "arguments blocking chunking coordinates downsample factors internals memory missing omero options phantom "
-        "plan planner report",
+        "plan planner",
         "chunks codec dataarray keys level_coordinates ome opening presence progress runs shards source "
         "source_coordinates staging store",
         "block carry journal naming units",

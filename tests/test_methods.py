@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import oracle_levels
 
+from chunkpyramid.boxes import AxisFootprint
 from chunkpyramid.errors import ArgumentError, ChunkPyramidError
-from chunkpyramid.grid import AxisFootprint
 from chunkpyramid.methods import METHODS, Reduction, State, auto_method, resolve_method
 
 Array = np.ndarray[Any, Any]

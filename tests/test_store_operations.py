@@ -15,7 +15,7 @@ import zarr
 from zarr.storage import MemoryStore, WrapperStore
 
 import chunkpyramid as cp
-from chunkpyramid.grid import Shape, ceil_shape
+from chunkpyramid.boxes import Shape, ceil_shape
 
 METADATA = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 SCRATCH = ".chunkpyramid/"

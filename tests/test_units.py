@@ -17,9 +17,9 @@ from oracles import oracle_levels
 from zarr.storage import MemoryStore, WrapperStore
 
 import chunkpyramid as cp
+from chunkpyramid.boxes import Box, Shape, tile
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.grid import Box, Shape, tile
 from chunkpyramid.shards import MISSING, ShardLayout
 from chunkpyramid.units import PartialUnits, WriteUnits
 

@@ -21,7 +21,7 @@ import xarray
 from zarr.storage import MemoryStore
 
 from chunkpyramid.execute import run_stage
-from chunkpyramid.grid import Box
+from chunkpyramid.boxes import Box
 from chunkpyramid.journal import Flags
 from chunkpyramid.memory import peak_memory
 

@@ -19,7 +19,7 @@ import pytest
 import zarr
 
 import chunkpyramid as cp
-from chunkpyramid.grid import Box, tile
+from chunkpyramid.boxes import Box, tile
 
 SHAPE = (130, 200, 260)
 WORKERS = 2

@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 import zarr
 
-from chunkpyramid.grid import Box, tile
+from chunkpyramid.boxes import Box, tile
 from chunkpyramid.memory import peak_memory
 from chunkpyramid.phantom import phantom_labels
 

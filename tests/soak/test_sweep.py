@@ -33,8 +33,8 @@ from fast_oracles import fast_levels
 from zarr.storage import LocalStore, MemoryStore
 
 import chunkpyramid as cp
+from chunkpyramid.boxes import Box, multiply, tile
 from chunkpyramid.chunking import default_chunks
-from chunkpyramid.grid import Box, multiply, tile
 from chunkpyramid.memory import BASELINE, KERNEL_BYTES
 
 Array = npt.NDArray[Any]

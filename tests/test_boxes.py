@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkpyramid.grid import (
+from chunkpyramid.boxes import (
     AxisFootprint,
     Box,
     Shape,
