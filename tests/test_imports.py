@@ -31,16 +31,9 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in 
 PURE = set.union(*FLOORS[:2]) - {"internals", "phantom", "_version"}
 
 
-class WithoutTypes(ast.NodeTransformer):
-    """Takes out what only type checkers import."""
-
-    def visit_If(self, node: ast.If) -> ast.If | None:
-        return None if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" else node
-
-
 def imported(module: str) -> set[str]:
-    """The modules that a module imports, at its top or in a function, those of this package by their own name."""
-    tree = WithoutTypes().visit(ast.parse((PACKAGE / f"{module}.py").read_text()))
+    """The modules that a module imports, at its top, in a function or for types, those of this package by their name."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
