@@ -7,14 +7,6 @@
 from chunkpyramid._version import __version__
 from chunkpyramid.accessor import PyramidAccessor
 from chunkpyramid.build import build_pyramid, plan_pyramid
-from chunkpyramid.downsample import (
-    downsample,
-    downsample_segmentation,
-    downsample_with_averaging,
-    downsample_with_max_pooling,
-    downsample_with_min_pooling,
-    downsample_with_striding,
-)
 from chunkpyramid.errors import (
     ArgumentError,
     BuildError,
@@ -28,6 +20,14 @@ from chunkpyramid.errors import (
 )
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.pyramid import Pyramid, open_pyramid
+from chunkpyramid.reductions.downsample import (
+    downsample,
+    downsample_segmentation,
+    downsample_with_averaging,
+    downsample_with_max_pooling,
+    downsample_with_min_pooling,
+    downsample_with_striding,
+)
 from chunkpyramid.update import update_pyramid
 from chunkpyramid.verify import ChunkProblem, Verification, verify_pyramid
 

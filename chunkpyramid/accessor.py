@@ -16,10 +16,10 @@ from chunkpyramid.dataarray import attributes_of_dataarray, coordinates_of_dataa
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors
 from chunkpyramid.level_coordinates import dropped_coordinates, level_variables
-from chunkpyramid.methods import Reduction, auto_method, can_be_sparse, resolve_method
 from chunkpyramid.missing import check_signs, leaving_out_missing
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.pyramid import Pyramid
+from chunkpyramid.reductions.methods import Reduction, auto_method, can_be_sparse, resolve_method
 from chunkpyramid.warn import warn
 
 if TYPE_CHECKING:

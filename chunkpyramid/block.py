@@ -18,9 +18,9 @@ from chunkpyramid.chunks import ChunkReader, ChunkWriter, erase_torn
 from chunkpyramid.codec import all_bits_equal
 from chunkpyramid.errors import BuildError, OvertakenError
 from chunkpyramid.journal import BlockSet, Flags
-from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.presence import Presence
+from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.runs import Run
 from chunkpyramid.store import is_in_memory
 from chunkpyramid.units import WriteUnits

@@ -14,10 +14,10 @@ from chunkpyramid.boxes import Box, Shape, axis_footprint, tile
 from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import BuildError
 from chunkpyramid.keys import fetch, put
-from chunkpyramid.methods import Reduction, State
 from chunkpyramid.plan import Level
-from chunkpyramid.reduce import Footprints
-from chunkpyramid.reduction import Part
+from chunkpyramid.reductions.kernels import Footprints
+from chunkpyramid.reductions.methods import Reduction, State
+from chunkpyramid.reductions.reduction import Part
 from chunkpyramid.store import create_level, default_compressors, level_array
 from chunkpyramid.units import WriteUnits
 

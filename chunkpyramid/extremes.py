@@ -13,9 +13,9 @@ from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.carry import CarryWriter
 from chunkpyramid.journal import Journal
-from chunkpyramid.methods import Reduction, State
 from chunkpyramid.omero import Extremes, channel_extremes, merged_extremes
 from chunkpyramid.plan import PyramidPlan
+from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.units import WriteUnits
 
 __all__ = ["ExtremesTask", "read_extremes"]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.methods import can_be_sparse
+from chunkpyramid.reductions.methods import can_be_sparse
 from chunkpyramid.warn import warn
 
 __all__ = [

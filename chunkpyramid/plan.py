@@ -13,7 +13,7 @@ from chunkpyramid.blocking import inside
 from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.factors import cumulative_factors
 from chunkpyramid.memory import BASELINE, ChunkAccess, TaskMemory, graph_bytes, process_peak
-from chunkpyramid.methods import Reduction
+from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.text import format_bytes, format_shape, format_table
 
 __all__ = [

@@ -22,7 +22,6 @@ from chunkpyramid.journal import Journal
 from chunkpyramid.labelled import kept_elsewhere, open_labelled
 from chunkpyramid.level_coordinates import rehearse_coordinates
 from chunkpyramid.memory import ChunkAccess
-from chunkpyramid.methods import auto_method, resolve_method
 from chunkpyramid.missing import leaving_out_missing, stored_attributes
 from chunkpyramid.naming import check_name, free_paths, group_of_source, level_paths
 from chunkpyramid.opening import open_source
@@ -32,6 +31,7 @@ from chunkpyramid.plan import Level, Request, make_levels
 from chunkpyramid.planner import make_plan
 from chunkpyramid.prepared import LevelFormat, Prepared
 from chunkpyramid.presence import presences
+from chunkpyramid.reductions.methods import auto_method, resolve_method
 from chunkpyramid.source import Source
 from chunkpyramid.source_coordinates import variables_of_levels, warn_of_coordinates
 from chunkpyramid.store import default_compressors, empty_group, groups_around

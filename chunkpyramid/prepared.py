@@ -16,11 +16,11 @@ from chunkpyramid import ome
 from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.labelled import LabelledImage
 from chunkpyramid.level_coordinates import values_digest
-from chunkpyramid.methods import Reduction
 from chunkpyramid.naming import own_levels
 from chunkpyramid.plan import Level, PyramidPlan, Request
 from chunkpyramid.planner import make_plan
 from chunkpyramid.presence import Presence
+from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.source import Source
 from chunkpyramid.store import create_level, entries
 

@@ -15,10 +15,10 @@ from chunkpyramid.carry import Carry, CarryArrays, CarryCells
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
 from chunkpyramid.memory import headroom
-from chunkpyramid.methods import Reduction
 from chunkpyramid.plan import PyramidPlan, Stage, carry_chunks
 from chunkpyramid.presence import Presence
 from chunkpyramid.progress import progress_bar
+from chunkpyramid.reductions.methods import Reduction
 
 __all__ = ["Progress", "Work", "check_progress"]
 

@@ -23,9 +23,9 @@ from chunkpyramid.errors import ArgumentError, BuildError, ChunkError, ChunkPyra
 from chunkpyramid.existing import Existing, plan_existing
 from chunkpyramid.journal import Journal
 from chunkpyramid.keys import fetch, names, put
-from chunkpyramid.methods import Reduction, State
 from chunkpyramid.presence import presences
 from chunkpyramid.pyramid import Pyramid, pyramid_at
+from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.runs import Run, begin_run, group_of
 from chunkpyramid.stages import Progress, Work, check_progress
 from chunkpyramid.store import check_deletes, create_level, default_compressors, empty_group, entries, existing_group

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from oracles import oracle_levels
 
 import chunkpyramid
-from chunkpyramid.downsample import (
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.reductions.downsample import (
     downsample,
     downsample_segmentation,
     downsample_with_averaging,
@@ -22,7 +23,6 @@ from chunkpyramid.downsample import (
     downsample_with_min_pooling,
     downsample_with_striding,
 )
-from chunkpyramid.errors import ArgumentError
 
 Array = np.ndarray[Any, Any]
 Factor = tuple[int, ...]
@@ -228,7 +228,7 @@ def test_nan_propagates_unless_it_is_the_background() -> None:
 
 def test_the_examples_in_the_documentation() -> None:
     # The package's attribute of this name is the function.
-    results = doctest.testmod(sys.modules["chunkpyramid.downsample"])
+    results = doctest.testmod(sys.modules["chunkpyramid.reductions.downsample"])
     assert results.attempted > 10
     assert results.failed == 0
     assert chunkpyramid.downsample is downsample

@@ -23,10 +23,10 @@ from test_methods import assert_same, cases
 import chunkpyramid as cp
 from chunkpyramid.boxes import AxisFootprint
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.exact_mode import Runs
-from chunkpyramid.methods import resolve_method
 from chunkpyramid.plan import carry_chunks
-from chunkpyramid.reduction import Part
+from chunkpyramid.reductions.exact_mode import Runs
+from chunkpyramid.reductions.methods import resolve_method
+from chunkpyramid.reductions.reduction import Part
 
 Array = npt.NDArray[Any]
 

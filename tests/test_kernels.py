@@ -16,9 +16,9 @@ import pytest
 from fast_oracles import fast_levels
 from oracles import oracle_levels
 
-from chunkpyramid import methods
-from chunkpyramid.downsample import downsample
-from chunkpyramid.methods import Reduction, resolve_method
+from chunkpyramid.reductions import methods
+from chunkpyramid.reductions.downsample import downsample
+from chunkpyramid.reductions.methods import Reduction, resolve_method
 
 Array = np.ndarray[Any, Any]
 Factor = tuple[int, ...]

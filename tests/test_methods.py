@@ -20,7 +20,7 @@ from oracles import oracle_levels
 
 from chunkpyramid.boxes import AxisFootprint
 from chunkpyramid.errors import ArgumentError, ChunkPyramidError
-from chunkpyramid.methods import METHODS, Reduction, State, auto_method, resolve_method
+from chunkpyramid.reductions.methods import METHODS, Reduction, State, auto_method, resolve_method
 
 Array = np.ndarray[Any, Any]
 Factor = tuple[int, ...]

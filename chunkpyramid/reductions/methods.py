@@ -15,8 +15,8 @@ import numpy as np
 
 from chunkpyramid.boxes import AxisFootprint, ceil_shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.exact_mode import ExactMode
-from chunkpyramid.reduce import (
+from chunkpyramid.reductions.exact_mode import ExactMode
+from chunkpyramid.reductions.kernels import (
     INT128,
     UINT128,
     Array,
@@ -31,7 +31,7 @@ from chunkpyramid.reduce import (
     reduce_levels,
     widen,
 )
-from chunkpyramid.reduction import NUMBERS, Reduction, State, changes_nothing
+from chunkpyramid.reductions.reduction import NUMBERS, Reduction, State, changes_nothing
 
 __all__ = ["METHODS", "Reduction", "State", "auto_method", "can_be_sparse", "resolve_method"]
 

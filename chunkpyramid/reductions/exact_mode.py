@@ -12,7 +12,7 @@ import numpy as np
 
 from chunkpyramid.boxes import AxisFootprint, Box, Shape, ceil_shape, tile
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.reduce import (
+from chunkpyramid.reductions.kernels import (
     Array,
     Factor,
     Footprints,
@@ -22,7 +22,7 @@ from chunkpyramid.reduce import (
     largest_footprint,
     memory_order,
 )
-from chunkpyramid.reduction import Part, Reduction, State
+from chunkpyramid.reductions.reduction import Part, Reduction, State
 
 __all__ = ["RUNS_PER_VOXEL", "ExactMode", "Runs"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.reduce import Array, Factor, Footprints, Step, reduce_levels
+from chunkpyramid.reductions.kernels import Array, Factor, Footprints, Step, reduce_levels
 
 __all__ = ["NUMBERS", "Part", "Reduction", "State", "changes_nothing"]
 

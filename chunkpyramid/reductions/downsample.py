@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from chunkpyramid.boxes import ceil_shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.methods import METHODS, auto_method, resolve_method
-from chunkpyramid.reduce import Array, Factor, memory_order
+from chunkpyramid.reductions.kernels import Array, Factor, memory_order
+from chunkpyramid.reductions.methods import METHODS, auto_method, resolve_method
 
 __all__ = [
     "downsample",

@@ -1,0 +1,1 @@
+"""Arrays in memory to levels: the kernels' Python face, and what every method is."""
