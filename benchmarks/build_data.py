@@ -57,7 +57,7 @@ def source_path(directory: Path, kind: str, side: int, chunks: Shape, shards: Sh
 def _create(path: Path, kind: str, shape: Shape, chunks: Shape, shards: Shape | None) -> None:
     import zarr
 
-    from chunkpyramid.store import default_compressors
+    from chunkpyramid.storage.nodes import default_compressors
 
     zarr.open_group(path, mode="w").create_array(
         "0", shape=shape, chunks=chunks, shards=shards, dtype=DTYPES[kind],
@@ -82,7 +82,7 @@ def _slices(start: Shape, size: Shape) -> tuple[slice, ...]:
 def _make(path: Path, kind: str, start: Shape, size: Shape) -> None:
     import zarr
 
-    from chunkpyramid.phantom import phantom_image_and_labels, phantom_labels
+    from chunkpyramid.sources.phantom import phantom_image_and_labels, phantom_labels
 
     values = phantom_labels(start, size) if kind == "labels" else phantom_image_and_labels(start, size)[0]
     zarr.open_array(path / "0", mode="r+")[_slices(start, size)] = values

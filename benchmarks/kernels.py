@@ -36,8 +36,8 @@ import _chunkpyramid_kernels as kernels
 import numpy as np
 
 from chunkpyramid import downsample
-from chunkpyramid.phantom import phantom_image_and_labels
 from chunkpyramid.reductions.methods import METHODS
+from chunkpyramid.sources.phantom import phantom_image_and_labels
 
 Array = np.ndarray[Any, Any]
 Candidate = Callable[[], Any]

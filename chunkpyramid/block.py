@@ -14,16 +14,16 @@ import zarr
 
 from chunkpyramid.boxes import Box, Shape, multiply, nested_order
 from chunkpyramid.carry import Carry, CarryWriter
-from chunkpyramid.chunks import ChunkReader, ChunkWriter, erase_torn
-from chunkpyramid.codec import all_bits_equal
 from chunkpyramid.errors import BuildError, OvertakenError
 from chunkpyramid.journal import BlockSet, Flags
 from chunkpyramid.plan import Level, Stage
-from chunkpyramid.presence import Presence
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.runs import Run
-from chunkpyramid.store import is_in_memory
-from chunkpyramid.units import WriteUnits
+from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter, erase_torn
+from chunkpyramid.storage.codec import all_bits_equal
+from chunkpyramid.storage.nodes import is_in_memory
+from chunkpyramid.storage.presence import Presence
+from chunkpyramid.storage.write_units import WriteUnits
 
 __all__ = ["BlockTask", "home_of"]
 

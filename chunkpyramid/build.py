@@ -13,7 +13,6 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore
 
-from chunkpyramid import ome
 from chunkpyramid._version import __version__
 from chunkpyramid.block import BlockTask
 from chunkpyramid.errors import ArgumentError
@@ -21,7 +20,8 @@ from chunkpyramid.extremes import ExtremesTask, read_extremes
 from chunkpyramid.factors import FactorLike
 from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import write_coordinates
-from chunkpyramid.omero import with_windows
+from chunkpyramid.metadata import ome
+from chunkpyramid.metadata.omero import with_windows
 from chunkpyramid.options import BuildOptions
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.prepare import prepare
@@ -29,8 +29,8 @@ from chunkpyramid.prepared import Prepared
 from chunkpyramid.pyramid import Pyramid
 from chunkpyramid.runs import begin_run
 from chunkpyramid.stages import Progress, Work, check_progress
-from chunkpyramid.staging import StagedStore
-from chunkpyramid.store import consolidate, consolidate_around, level_array
+from chunkpyramid.storage.nodes import consolidate, consolidate_around, level_array
+from chunkpyramid.storage.staging import StagedStore
 from chunkpyramid.target import Action, Target
 
 __all__ = ["build_pyramid", "plan_pyramid"]

@@ -11,15 +11,15 @@ from uuid import uuid4
 import zarr
 
 from chunkpyramid.boxes import Box, Shape, axis_footprint, tile
-from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import BuildError
-from chunkpyramid.keys import fetch, put
 from chunkpyramid.plan import Level
 from chunkpyramid.reductions.kernels import Footprints
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.reductions.reduction import Part
-from chunkpyramid.store import create_level, default_compressors, level_array
-from chunkpyramid.units import WriteUnits
+from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.keys import fetch, put
+from chunkpyramid.storage.nodes import create_level, default_compressors, level_array
+from chunkpyramid.storage.write_units import WriteUnits
 
 __all__ = ["Carry", "CarryArrays", "CarryCells", "CarryWriter"]
 

@@ -17,8 +17,8 @@ import zarr
 
 from chunkpyramid.boxes import Box, Shape, multiply
 from chunkpyramid.errors import BuildError, TargetExistsError
-from chunkpyramid.phantom import phantom_image_and_labels
-from chunkpyramid.store import create_level, default_compressors
+from chunkpyramid.sources.phantom import phantom_image_and_labels
+from chunkpyramid.storage.nodes import create_level, default_compressors
 from chunkpyramid.text import format_bytes, format_shape
 
 __all__ = ["make_volumes", "run_demo"]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape
-from chunkpyramid.chunks import chunk_access
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.plan import PyramidPlan, Request, make_levels
 from chunkpyramid.planner import make_plan
 from chunkpyramid.prepare import memory_bytes
 from chunkpyramid.pyramid import Pyramid
 from chunkpyramid.reductions.methods import METHODS, Reduction, resolve_method
+from chunkpyramid.storage.chunks import chunk_access
 
 __all__ = ["Existing", "plan_existing"]
 

@@ -13,10 +13,10 @@ from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.carry import CarryWriter
 from chunkpyramid.journal import Journal
-from chunkpyramid.omero import Extremes, channel_extremes, merged_extremes
+from chunkpyramid.metadata.omero import Extremes, channel_extremes, merged_extremes
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.reductions.methods import Reduction, State
-from chunkpyramid.units import WriteUnits
+from chunkpyramid.storage.write_units import WriteUnits
 
 __all__ = ["ExtremesTask", "read_extremes"]
 

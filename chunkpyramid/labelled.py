@@ -13,14 +13,14 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore, StorePath
 
-from chunkpyramid import ome
 from chunkpyramid.arguments import whole_number
 from chunkpyramid.boxes import Shape
-from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.factors import FactorLike
-from chunkpyramid.source import Image
-from chunkpyramid.store import (
+from chunkpyramid.metadata import ome
+from chunkpyramid.metadata.coordinates import Coordinates
+from chunkpyramid.sources.source import Image
+from chunkpyramid.storage.nodes import (
     as_it_is,
     groups_around,
     is_local_path,

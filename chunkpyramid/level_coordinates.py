@@ -13,9 +13,9 @@ from zarr.storage import MemoryStore
 
 from chunkpyramid.boxes import Shape
 from chunkpyramid.content import SLAB, digest_of
-from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.missing import with_finite_numbers
+from chunkpyramid.metadata.coordinates import Coordinates
+from chunkpyramid.metadata.missing import with_finite_numbers
 from chunkpyramid.plan import Level
 
 if TYPE_CHECKING:

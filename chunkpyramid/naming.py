@@ -8,11 +8,11 @@ from typing import Any
 
 import zarr
 
-from chunkpyramid import ome
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
-from chunkpyramid.source import Image, Source
-from chunkpyramid.store import (
+from chunkpyramid.metadata import ome
+from chunkpyramid.sources.source import Image, Source
+from chunkpyramid.storage.nodes import (
     METADATA_FILES,
     array_name,
     dimension_names,

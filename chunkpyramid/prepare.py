@@ -9,32 +9,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from zarr.storage import MemoryStore
 
-from chunkpyramid import ome
 from chunkpyramid._version import __version__
 from chunkpyramid.arguments import whole_number
 from chunkpyramid.chunking import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
-from chunkpyramid.chunks import chunk_access
-from chunkpyramid.codec import same_encoding
-from chunkpyramid.coordinates import Coordinates, with_arguments
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.factors import cumulative_factors, resolve_factors
 from chunkpyramid.journal import Journal
 from chunkpyramid.labelled import kept_elsewhere, open_labelled
 from chunkpyramid.level_coordinates import rehearse_coordinates
 from chunkpyramid.memory import ChunkAccess
-from chunkpyramid.missing import leaving_out_missing, stored_attributes
+from chunkpyramid.metadata import ome
+from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
+from chunkpyramid.metadata.missing import leaving_out_missing, stored_attributes
+from chunkpyramid.metadata.physical_units import is_known_unit
 from chunkpyramid.naming import check_name, free_paths, group_of_source, level_paths
-from chunkpyramid.opening import open_source
 from chunkpyramid.options import BuildOptions
-from chunkpyramid.physical_units import is_known_unit
 from chunkpyramid.plan import Level, Request, make_levels
 from chunkpyramid.planner import make_plan
 from chunkpyramid.prepared import LevelFormat, Prepared
-from chunkpyramid.presence import presences
 from chunkpyramid.reductions.methods import auto_method, resolve_method
-from chunkpyramid.source import Source
 from chunkpyramid.source_coordinates import variables_of_levels, warn_of_coordinates
-from chunkpyramid.store import default_compressors, empty_group, groups_around
+from chunkpyramid.sources.open import open_source
+from chunkpyramid.sources.source import Source
+from chunkpyramid.storage.chunks import chunk_access
+from chunkpyramid.storage.codec import same_encoding
+from chunkpyramid.storage.nodes import default_compressors, empty_group, groups_around
+from chunkpyramid.storage.presence import presences
 from chunkpyramid.warn import warn
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import zarr
 
-from chunkpyramid import ome
-from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.labelled import LabelledImage
 from chunkpyramid.level_coordinates import values_digest
+from chunkpyramid.metadata import ome
+from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.naming import own_levels
 from chunkpyramid.plan import Level, PyramidPlan, Request
 from chunkpyramid.planner import make_plan
-from chunkpyramid.presence import Presence
 from chunkpyramid.reductions.methods import Reduction
-from chunkpyramid.source import Source
-from chunkpyramid.store import create_level, entries
+from chunkpyramid.sources.source import Source
+from chunkpyramid.storage.nodes import create_level, entries
+from chunkpyramid.storage.presence import Presence
 
 __all__ = ["LevelFormat", "Prepared"]
 

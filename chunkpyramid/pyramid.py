@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
-from chunkpyramid import ome
-from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
 from chunkpyramid.level_coordinates import dimension_coordinates
+from chunkpyramid.metadata import ome
+from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.plan import PyramidPlan
-from chunkpyramid.store import groups_around, level_array, open_node, shape_in
+from chunkpyramid.storage.nodes import groups_around, level_array, open_node, shape_in
 from chunkpyramid.text import format_shape, format_table
 
 if TYPE_CHECKING:

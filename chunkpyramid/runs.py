@@ -26,9 +26,9 @@ import zarr
 from zarr.storage import LocalStore
 
 from chunkpyramid.errors import ArgumentError, BuildError, OvertakenError, TargetExistsError
-from chunkpyramid.keys import delete_dir, fetch, put
-from chunkpyramid.owner import Owner
-from chunkpyramid.staging import RECORD, SCRATCH, STAGING, StagedStore, overtaken, write_file
+from chunkpyramid.storage.keys import delete_dir, fetch, put
+from chunkpyramid.storage.owner import Owner
+from chunkpyramid.storage.staging import RECORD, SCRATCH, STAGING, StagedStore, overtaken, write_file
 
 __all__ = ["Run", "begin_run", "group_of"]
 

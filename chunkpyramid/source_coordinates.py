@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.level_coordinates import (
     dimension_coordinates,
     dropped_coordinates,
@@ -13,8 +12,9 @@ from chunkpyramid.level_coordinates import (
     regular_step,
     values_of,
 )
+from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.plan import Level
-from chunkpyramid.source import Source
+from chunkpyramid.sources.source import Source
 from chunkpyramid.warn import warn
 
 __all__ = ["variables_of_levels", "warn_of_coordinates"]

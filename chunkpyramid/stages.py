@@ -16,9 +16,9 @@ from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
 from chunkpyramid.memory import headroom
 from chunkpyramid.plan import PyramidPlan, Stage, carry_chunks
-from chunkpyramid.presence import Presence
 from chunkpyramid.progress import progress_bar
 from chunkpyramid.reductions.methods import Reduction
+from chunkpyramid.storage.presence import Presence
 
 __all__ = ["Progress", "Work", "check_progress"]
 

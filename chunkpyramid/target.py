@@ -12,14 +12,13 @@ from typing import Any
 import zarr
 from zarr.storage import LocalStore
 
-from chunkpyramid import ome
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
 from chunkpyramid.journal import Journal
-from chunkpyramid.keys import names, remove_node
+from chunkpyramid.metadata import ome
 from chunkpyramid.prepared import Prepared
 from chunkpyramid.runs import Run, group_of
-from chunkpyramid.staging import SCRATCH
-from chunkpyramid.store import (
+from chunkpyramid.storage.keys import names, remove_node
+from chunkpyramid.storage.nodes import (
     DIMENSIONS,
     empty_group,
     entries,
@@ -32,6 +31,7 @@ from chunkpyramid.store import (
     shape_in,
     store_id,
 )
+from chunkpyramid.storage.staging import SCRATCH
 
 __all__ = ["Action", "Target"]
 

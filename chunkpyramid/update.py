@@ -14,18 +14,18 @@ from chunkpyramid.arguments import region_box
 from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape, ceil_div, multiply
 from chunkpyramid.carry import CarryWriter
-from chunkpyramid.chunks import ChunkWriter
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.existing import plan_existing
 from chunkpyramid.journal import Journal, update_fingerprint
 from chunkpyramid.plan import Level
-from chunkpyramid.presence import presences
 from chunkpyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.runs import begin_run, group_of
 from chunkpyramid.stages import Progress, Work, check_progress
-from chunkpyramid.store import check_deletes
+from chunkpyramid.storage.chunks import ChunkWriter
+from chunkpyramid.storage.nodes import check_deletes
+from chunkpyramid.storage.presence import presences
+from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 from chunkpyramid.text import format_region
-from chunkpyramid.units import PartialUnits, WriteUnits
 
 __all__ = ["update_pyramid"]
 

@@ -18,19 +18,26 @@ from chunkpyramid.arguments import whole_number
 from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape, multiply, tile
 from chunkpyramid.carry import CarryWriter
-from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ArgumentError, BuildError, ChunkError, ChunkPyramidError
 from chunkpyramid.existing import Existing, plan_existing
 from chunkpyramid.journal import Journal
-from chunkpyramid.keys import fetch, names, put
-from chunkpyramid.presence import presences
 from chunkpyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.runs import Run, begin_run, group_of
 from chunkpyramid.stages import Progress, Work, check_progress
-from chunkpyramid.store import check_deletes, create_level, default_compressors, empty_group, entries, existing_group
+from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.keys import fetch, names, put
+from chunkpyramid.storage.nodes import (
+    check_deletes,
+    create_level,
+    default_compressors,
+    empty_group,
+    entries,
+    existing_group,
+)
+from chunkpyramid.storage.presence import presences
+from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 from chunkpyramid.text import format_table
-from chunkpyramid.units import PartialUnits, WriteUnits
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]
 

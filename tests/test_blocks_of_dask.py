@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid.transpose import c_contiguous, copy_values
+from chunkpyramid.storage.transpose import c_contiguous, copy_values
 
 IMAGE = np.random.default_rng(1).integers(1, 1000, (50, 47)).astype("u2")
 BLOCKS = {

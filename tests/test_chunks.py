@@ -17,9 +17,9 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Sharding
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 from chunkpyramid.boxes import Box, Shape, multiply, tile
-from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.keys import fetch, put
+from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.keys import fetch, put
 
 
 class Around(WrapperStore[Any]):

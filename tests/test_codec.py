@@ -13,9 +13,9 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 from zarr.storage import MemoryStore
 
 from chunkpyramid.boxes import Box
-from chunkpyramid.chunks import ChunkReader, ChunkWriter
-from chunkpyramid.codec import DirectCodec, ZarrCodec, all_bits_equal, codec_for
-from chunkpyramid.shards import MISSING, ShardLayout
+from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.codec import DirectCodec, ZarrCodec, all_bits_equal, codec_for
+from chunkpyramid.storage.shards import MISSING, ShardLayout
 
 SHAPE, CHUNKS = (3, 10, 7), (2, 4, 4)
 WHOLE = Box((0, 0, 0), SHAPE)

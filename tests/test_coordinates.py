@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chunkpyramid as cp
-from chunkpyramid.coordinates import Axis, Coordinates, axis_type, named_axes, with_arguments
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.physical_units import canonical_unit
+from chunkpyramid.metadata.coordinates import Axis, Coordinates, axis_type, named_axes, with_arguments
+from chunkpyramid.metadata.physical_units import canonical_unit
 
 SPACE = Coordinates(named_axes("zyx", 3), (1.0,) * 3, (0.0,) * 3)
 ALL = Coordinates(named_axes("tczyx", 5), (1.0,) * 5, (0.0,) * 5)

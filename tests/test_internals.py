@@ -19,8 +19,8 @@ from dask.local import MultiprocessingPoolExecutor
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid
-from chunkpyramid.codec import OneChunk
 from chunkpyramid.internals import keys_of_worker, pool_size, protocol_of, unwrapped, wait_for, zarr_arrays_in
+from chunkpyramid.storage.codec import OneChunk
 
 OWNERS = ("self", "cls")
 

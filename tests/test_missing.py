@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid.missing import declared_missing, plain_attributes, stored_attributes
+from chunkpyramid.metadata.missing import declared_missing, plain_attributes, stored_attributes
 
 RNG = np.random.default_rng(4)
 HEIGHT = 270 + RNG.random((33, 40)) * 30

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid.omero import channel_extremes, merged_extremes
+from chunkpyramid.metadata.omero import channel_extremes, merged_extremes
 
 IMAGE = np.random.default_rng(0).integers(100, 60000, (2, 3, 9, 33, 40)).astype(np.uint16)
 

@@ -11,7 +11,7 @@ import pytest
 from numcodecs import Blosc  # type: ignore[import-untyped]
 
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.phantom import phantom_image_and_labels, phantom_labels
+from chunkpyramid.sources.phantom import phantom_image_and_labels, phantom_labels
 
 WHOLE = (3, 1001, 509), (40, 150, 170)
 

@@ -7,7 +7,7 @@ import pytest
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid.physical_units import UNITS, canonical_unit, is_known_unit
+from chunkpyramid.metadata.physical_units import UNITS, canonical_unit, is_known_unit
 
 IMAGE = np.zeros((16, 16), np.uint8)
 

@@ -20,7 +20,7 @@ from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
 from chunkpyramid import build
-from chunkpyramid.presence import presences
+from chunkpyramid.storage.presence import presences
 
 VOLUME = np.random.default_rng(0).integers(1, 255, (16, 32, 32)).astype(np.uint8)
 OPTIONS: dict[str, Any] = {"levels": 2, "chunks": 8}

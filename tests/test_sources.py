@@ -164,7 +164,7 @@ def test_lazily_opened_data_array_is_read_in_chunks_of_its_file(tmp_path: Path) 
     for chunks in (None, {}):
         with xr.open_dataset(tmp_path / "x.zarr", engine="zarr", consolidated=False, chunks=chunks) as lazy:
             assert_expected(levels_of(lazy.v))
-            from chunkpyramid.opening import open_source
+            from chunkpyramid.sources.open import open_source
 
             assert open_source(lazy.v, None).array.chunksize == (5, 9, 4)
 

@@ -19,9 +19,9 @@ import zarr
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
-from chunkpyramid.owner import Owner
 from chunkpyramid.runs import begin_run
-from chunkpyramid.staging import StagedStore
+from chunkpyramid.storage.owner import Owner
+from chunkpyramid.storage.staging import StagedStore
 
 VOLUME = np.random.default_rng(0).integers(1, 255, (32, 96, 96)).astype(np.uint8)
 OPTIONS: dict[str, Any] = {"levels": 2, "chunks": 16}
@@ -31,7 +31,7 @@ CHILD = """
 import sys
 import dask, numpy as np
 import chunkpyramid as cp
-from chunkpyramid.units import WriteUnits
+from chunkpyramid.storage.write_units import WriteUnits
 
 put, seen = WriteUnits.put, []
 

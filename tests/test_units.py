@@ -18,10 +18,10 @@ from zarr.storage import MemoryStore, WrapperStore
 
 import chunkpyramid as cp
 from chunkpyramid.boxes import Box, Shape, tile
-from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.shards import MISSING, ShardLayout
-from chunkpyramid.units import PartialUnits, WriteUnits
+from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.shards import MISSING, ShardLayout
+from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 
 
 class Noting(WrapperStore[Any]):

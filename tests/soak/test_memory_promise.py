@@ -25,7 +25,7 @@ import zarr
 
 from chunkpyramid.boxes import Box, tile
 from chunkpyramid.memory import peak_memory
-from chunkpyramid.phantom import phantom_labels
+from chunkpyramid.sources.phantom import phantom_labels
 
 pytestmark = pytest.mark.skipif(peak_memory() is None, reason="the system does not tell the peak of a process")
 

@@ -18,7 +18,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
 from chunkpyramid.internals import protocol_of, unwrapped, wait_for
-from chunkpyramid.staging import SCRATCH
+from chunkpyramid.storage.staging import SCRATCH
 
 __all__ = [
     "DIMENSIONS",

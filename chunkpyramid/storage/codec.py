@@ -23,8 +23,8 @@ from zarr.codecs import ShardingCodec
 from zarr.storage import MemoryStore
 
 from chunkpyramid.boxes import Shape
-from chunkpyramid.keys import Encoded
-from chunkpyramid.transpose import c_contiguous
+from chunkpyramid.storage.keys import Encoded
+from chunkpyramid.storage.transpose import c_contiguous
 
 __all__ = ["ChunkCodec", "all_bits_equal", "as_json", "codec_for", "one_chunk_codec", "same_encoding", "sharding_codec"]
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.boxes import Box, Shape, ceil_div, tile
-from chunkpyramid.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.transpose import copy_values
+from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.transpose import copy_values
 
 __all__ = ["PartialUnits", "WriteUnits"]
 

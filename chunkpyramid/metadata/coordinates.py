@@ -11,7 +11,7 @@ from typing import Any
 from chunkpyramid.arguments import per_axis
 from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.physical_units import canonical_unit
+from chunkpyramid.metadata.physical_units import canonical_unit
 
 __all__ = ["Axis", "Coordinates", "axes_in_order", "axis_type", "check_axes", "named_axes", "with_arguments"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chunkpyramid.boxes import Shape
-from chunkpyramid.coordinates import DEFAULT_AXES, Axis, Coordinates, axis_type
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.missing import with_finite_numbers
+from chunkpyramid.metadata.coordinates import DEFAULT_AXES, Axis, Coordinates, axis_type
+from chunkpyramid.metadata.missing import with_finite_numbers
 
 __all__ = [
     "Multiscale",

@@ -11,11 +11,11 @@ import zarr
 from zarr.abc.store import RangeByteRequest
 
 from chunkpyramid.boxes import Box, Shape, tile
-from chunkpyramid.codec import codec_for
 from chunkpyramid.errors import BuildError, ChunkError, OvertakenError
-from chunkpyramid.keys import Encoded, Request, fetch, is_local, put, remove, remove_torn
 from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
-from chunkpyramid.shards import MISSING, Index, OpenShard, ShardLayout
+from chunkpyramid.storage.codec import codec_for
+from chunkpyramid.storage.keys import Encoded, Request, fetch, is_local, put, remove, remove_torn
+from chunkpyramid.storage.shards import MISSING, Index, OpenShard, ShardLayout
 
 __all__ = ["ChunkReader", "ChunkWriter", "chunk_access", "erase_torn"]
 

@@ -18,7 +18,7 @@ from zarr.abc.buffer import Buffer
 from zarr.storage import LocalStore
 
 from chunkpyramid.errors import OvertakenError
-from chunkpyramid.owner import Owner
+from chunkpyramid.storage.owner import Owner
 
 __all__ = ["RECORD", "SCRATCH", "STAGING", "TORN", "StagedStore", "overtaken", "write_file"]
 

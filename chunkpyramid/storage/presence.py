@@ -12,8 +12,8 @@ from typing import Any
 import zarr
 
 from chunkpyramid.errors import BuildError, SourceNotFoundError
-from chunkpyramid.keys import fetch
-from chunkpyramid.store import store_id
+from chunkpyramid.storage.keys import fetch
+from chunkpyramid.storage.nodes import store_id
 
 __all__ = ["Presence", "presences"]
 

@@ -17,10 +17,10 @@ import zarr
 from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 
 from chunkpyramid.boxes import Box, Shape, ceil_shape
-from chunkpyramid.codec import as_json, one_chunk_codec, sharding_codec
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.keys import Encoded
 from chunkpyramid.memory import most_encoded
+from chunkpyramid.storage.codec import as_json, one_chunk_codec, sharding_codec
+from chunkpyramid.storage.keys import Encoded
 
 __all__ = ["MISSING", "Index", "OpenShard", "ShardLayout"]
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid import ome
 from chunkpyramid.boxes import Shape
-from chunkpyramid.coordinates import (
+from chunkpyramid.errors import ArgumentError, SourceNotFoundError
+from chunkpyramid.metadata import ome
+from chunkpyramid.metadata.coordinates import (
     DEFAULT_AXES,
     Axis,
     Coordinates,
@@ -23,11 +24,10 @@ from chunkpyramid.coordinates import (
     check_axes,
     named_axes,
 )
-from chunkpyramid.dataarray import source_of_dataarray
-from chunkpyramid.errors import ArgumentError, SourceNotFoundError
-from chunkpyramid.missing import check_signs, declared_missing, plain_attributes
-from chunkpyramid.source import Image, Source
-from chunkpyramid.store import (
+from chunkpyramid.metadata.missing import check_signs, declared_missing, plain_attributes
+from chunkpyramid.sources.dataarray import source_of_dataarray
+from chunkpyramid.sources.source import Image, Source
+from chunkpyramid.storage.nodes import (
     DIMENSIONS,
     dimension_names,
     entries,

@@ -13,10 +13,10 @@ import zarr
 
 from chunkpyramid.boxes import Shape
 from chunkpyramid.content import digest_of
-from chunkpyramid.coordinates import Coordinates
 from chunkpyramid.internals import zarr_arrays_in
-from chunkpyramid.ome import Multiscale
-from chunkpyramid.store import store_id
+from chunkpyramid.metadata.coordinates import Coordinates
+from chunkpyramid.metadata.ome import Multiscale
+from chunkpyramid.storage.nodes import store_id
 
 __all__ = ["Image", "Source"]
 

@@ -1,0 +1,1 @@
+"""What metadata say: OME-Zarr, coordinates, units, attributes and missing values."""

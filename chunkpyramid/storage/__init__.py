@@ -1,0 +1,1 @@
+"""Bytes: groups and arrays, keys, chunks, shards, and who writes them."""
