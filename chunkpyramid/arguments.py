@@ -11,7 +11,15 @@ import numpy as np
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.errors import ArgumentError
 
-__all__ = ["is_per_level", "per_axis", "per_level", "region_box", "reordered", "whole_number"]
+__all__ = [
+    "is_per_level",
+    "per_axis",
+    "per_level",
+    "region_box",
+    "reordered",
+    "whole_number",
+    "whole_numbers_per_axis",
+]
 
 
 def whole_number(value: Any, argument: str, *, least: int, integral_floats: bool = False) -> int:
@@ -78,6 +86,35 @@ def per_axis(
     raise ArgumentError(
         f"{argument} {value!r} has {len(entries)} entries, but there are {len(axes)} axes {list(axes)}, {sum(spatial)} "
         "of them spatial: give one value, one entry per axis, one per spatial axis, or a dict by axis"
+    )
+
+
+def whole_numbers_per_axis(
+    value: Any,
+    argument: str,
+    axes: Sequence[str],
+    spatial: Sequence[bool],
+    *,
+    not_named: Shape,
+    not_spatial: Shape,
+    integral_floats: bool = False,
+) -> Shape:
+    """Return an argument of `per_axis` whose entries are whole numbers of at least 1.
+
+    Raises
+    ------
+    ArgumentError
+        If they are not, or as `per_axis` does.
+    """
+    entries = per_axis(value, argument, axes, spatial, not_named=not_named, not_spatial=not_spatial)
+    return tuple(
+        whole_number(
+            entry,
+            f"{argument} of axis {axis!r}" if hasattr(value, "__len__") else argument,
+            least=1,
+            integral_floats=integral_floats,
+        )
+        for axis, entry in zip(axes, entries, strict=True)
     )
 
 

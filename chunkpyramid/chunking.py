@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from chunkpyramid.arguments import is_per_level, per_axis, per_level, whole_number
+from chunkpyramid.arguments import is_per_level, per_level, whole_numbers_per_axis
 from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError
 
@@ -153,8 +153,7 @@ def _shape(
             f"{argument} must be a number, a tuple per axis, a dict by axis or None ('auto' chooses chunks, or shards "
             f"of all levels), but {entry!r} was given"
         )
-    entries = per_axis(entry, argument, axes, spatial, not_named=not_named, not_spatial=not_spatial)
-    return tuple(whole_number(n, f"{argument}, axis {axis!r},", least=1) for axis, n in zip(axes, entries, strict=True))
+    return whole_numbers_per_axis(entry, argument, axes, spatial, not_named=not_named, not_spatial=not_spatial)
 
 
 def _stays(argument: str, asked: Shape | None, kept: Shape | None) -> ArgumentError:

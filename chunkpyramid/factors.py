@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkpyramid.arguments import per_axis, whole_number
+from chunkpyramid.arguments import whole_number, whole_numbers_per_axis
 from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.errors import ArgumentError
 
@@ -87,10 +87,8 @@ def resolve_factors(
 def one_factor(factor: int | Sequence[int] | Mapping[str, int], axes: Sequence[str], spatial: Sequence[bool]) -> Shape:
     """Return one factor as a tuple per axis; an int counts for the spatial axes, a dict for those it names."""
     ones = (1,) * len(axes)
-    entries = per_axis(factor, "factor", axes, spatial, not_named=ones, not_spatial=ones)
-    return tuple(
-        whole_number(n, f"factor of axis {axis!r}", least=1, integral_floats=True)
-        for axis, n in zip(axes, entries, strict=True)
+    return whole_numbers_per_axis(
+        factor, "factor", axes, spatial, not_named=ones, not_spatial=ones, integral_floats=True
     )
 
 
