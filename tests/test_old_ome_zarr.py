@@ -56,6 +56,14 @@ def test_they_are_read(version: str | None, axes: Any, ndim: int, names: str, tm
         cp.build_pyramid(tmp_path / "old.zarr", MemoryStore(), factor="isotropic")
 
 
+def test_how_the_metadata_spell_it_is_no_difference(tmp_path: Path) -> None:
+    target = tmp_path / "new.zarr"
+    for version, axes in (("0.1", None), ("0.2", None), ("0.3", ["y", "x"])):
+        old_image(tmp_path / "old.zarr", version, axes, ndim=2)
+        built = cp.build_pyramid(tmp_path / "old.zarr" / "0", target, axes="yx", voxel_size=1, levels=1)
+        assert (built.plan is None) == (version != "0.1")
+
+
 def test_in_place_they_become_new(tmp_path: Path) -> None:
     old_image(tmp_path / "old.zarr", "0.3", ["t", "c", "z", "y", "x"])
     with pytest.raises(cp.TargetExistsError):

@@ -268,7 +268,10 @@ def carried(attributes: Mapping[str, Any], multiscale: Multiscale, version: str,
         # what is OME's own and what is not are side by side in format 2
         others, told = told, {}
     described = _multiscales(attributes)[multiscale.index or 0]
-    entry = {key: value for key, value in described.items() if key not in OF_LEVELS}
+    entry = {key: value for key, value in described.items() if key not in (*OF_LEVELS, "axes")}
+    axes = [axis for axis in described.get("axes") or () if isinstance(axis, Mapping)]
+    # what else they tell is in the coordinates
+    entry["axes"] = [{k: v for k, v in axis.items() if k not in ("type", "unit")} for axis in axes]
     content = {**told, "multiscales": [{**entry, "datasets": [{"path": first}]}]}
     content = {key: value for key, value in content.items() if key not in KEPT_KEYS}
     others = {key: value for key, value in others.items() if key not in KEPT_KEYS}
