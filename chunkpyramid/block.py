@@ -19,6 +19,7 @@ from chunkpyramid.journal import BlockSet, Flags
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.runs import Run
+from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter, erase_torn
 from chunkpyramid.storage.codec import all_bits_equal
 from chunkpyramid.storage.nodes import is_in_memory
@@ -123,7 +124,7 @@ class BlockTask:
         if again:
             for output in stage.outputs:
                 if not output.is_carry:
-                    erase_torn(self.arrays[output.level], block.fold(output.factor))
+                    erase_torn(chunked(self.arrays[output.level]), block.fold(output.factor))
         start = block.start
         pieces = self.pieces(index, nested_order(block, stage.piece, stage.units))
         units = {o.level: self.open_units(o.level, again=again) for o in stage.outputs if not o.is_carry}
@@ -162,7 +163,7 @@ class BlockTask:
 
     def open_units(self, level: int, *, again: bool) -> WriteUnits:
         """Return what takes the voxels of a level."""
-        return WriteUnits(self.arrays[level], ChunkWriter(self.arrays[level], replaces=again))
+        return WriteUnits(ChunkWriter(chunked(self.arrays[level]), replaces=again))
 
     def finish(self, index: Shape, units: Mapping[int, WriteUnits], carry: CarryWriter | None) -> None:
         """Finish what takes the voxels, after the last piece of a block."""
@@ -185,7 +186,7 @@ class BlockTask:
             return lambda piece: values[piece.relative_to(start).slices]
         elif self.source is not None:
             copied = [units[output.level].writer for output in stage.outputs if output.copied]
-            read = ChunkReader(self.source, *copied).read
+            read = ChunkReader(chunked(self.source), *copied).read
         else:
             raise BuildError("the stage has neither an array to read nor a block: this is a bug")
 

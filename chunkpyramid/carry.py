@@ -16,6 +16,7 @@ from chunkpyramid.plan import Level
 from chunkpyramid.reductions.kernels import Footprints
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.reductions.reduction import Part
+from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.storage.keys import fetch, put
 from chunkpyramid.storage.nodes import create_level, default_compressors, level_array
@@ -60,7 +61,7 @@ class CarryArrays:
     arrays: Mapping[str, zarr.Array[Any]]
 
     def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
-        readers = {name: ChunkReader(array) for name, array in self.arrays.items()}
+        readers = {name: ChunkReader(chunked(array)) for name, array in self.arrays.items()}
 
         def read(box: Box) -> State:
             fields = {name: reader.read(box) for name, reader in readers.items()}
@@ -79,7 +80,7 @@ class ArraysWriter:
         self.reduction = reduction
         self.footprint = carry.level.footprint
         self.units = {
-            name: WriteUnits(array, ChunkWriter(array, replaces=replaces)) for name, array in carry.arrays.items()
+            name: WriteUnits(ChunkWriter(chunked(array), replaces=replaces)) for name, array in carry.arrays.items()
         }
 
     @property
@@ -128,7 +129,7 @@ class CarryCells:
                 for name in reduction.carry_dtypes(self.level.footprint)
             }
             check_size(sum(array.nbytes for array in arrays.values()), room * self.cell_size, cell)
-            fields = {name: ChunkReader(array).read(whole_array(array)) for name, array in arrays.items()}
+            fields = {name: ChunkReader(chunked(array)).read(whole_array(array)) for name, array in arrays.items()}
             state = reduction.from_carry(fields, footprints_of(cell, self.level, self.extent))
             if cell == box:
                 return state
@@ -226,7 +227,7 @@ class CellsWriter:
                 compressors=default_compressors(field.dtype, carry.group.metadata.zarr_format, labels=False),
             )
             if field.size:
-                ChunkWriter(array).write(whole_array(array), field)
+                ChunkWriter(chunked(array)).write(whole_array(array), field)
         put(carry.group.store, [(carry.key(cell), tried.encode())])
 
 

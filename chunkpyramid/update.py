@@ -21,6 +21,7 @@ from chunkpyramid.plan import Level
 from chunkpyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.runs import begin_run, group_of
 from chunkpyramid.stages import Progress, Work, check_progress
+from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkWriter
 from chunkpyramid.storage.nodes import check_deletes
 from chunkpyramid.storage.presence import presences
@@ -167,7 +168,7 @@ class UpdatedUnits(PartialUnits):
     """`PartialUnits` that say which region an update has to be of, so that none of its write units need be read."""
 
     def __init__(self, array: zarr.Array[Any], needs_no_reading: Box):
-        super().__init__(array, ChunkWriter(array, replaces=True))
+        super().__init__(ChunkWriter(chunked(array), replaces=True))
         self.needs_no_reading = needs_no_reading
 
     def flush(self) -> None:

@@ -25,6 +25,7 @@ from chunkpyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.runs import Run, begin_run, group_of
 from chunkpyramid.stages import Progress, Work, check_progress
+from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.storage.keys import fetch, names, put
 from chunkpyramid.storage.nodes import (
@@ -363,13 +364,13 @@ class VerifyTask(BlockTask):
         array = self.source
         if array is None:
             return []
-        reader = ChunkReader(array)
+        reader = ChunkReader(chunked(array))
         bad = []
-        for chunk in tile(piece, reader.chunks):
+        for chunk in tile(piece, reader.array.chunks):
             try:
-                reader.read(chunk.clip(reader.shape))
+                reader.read(chunk.clip(reader.array.shape))
             except ChunkError:
-                bad.append(ChunkProblem(0, _index(chunk.start, reader.chunks), "unreadable"))
+                bad.append(ChunkProblem(0, _index(chunk.start, reader.array.chunks), "unreadable"))
         return bad
 
 
@@ -385,11 +386,11 @@ class CheckedUnits(PartialUnits):
         repair: bool,
         copy: zarr.Array[Any] | None,
     ):
-        super().__init__(array, ChunkWriter(array, replaces=True))
+        super().__init__(ChunkWriter(chunked(array), replaces=True))
         self.level = level
         self.found = found
         self.repair = repair
-        self.copy = None if copy is None else WriteUnits(copy, ChunkWriter(copy))
+        self.copy = None if copy is None else WriteUnits(ChunkWriter(chunked(copy)))
 
     def put(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         super().put(box, values)
@@ -398,7 +399,7 @@ class CheckedUnits(PartialUnits):
 
     def _give_up(self, start: Shape, error: ChunkError) -> None:
         del self.open[start]
-        self.found.append(ChunkProblem(self.level, _index(start, self.reader.chunks), "unreadable"))
+        self.found.append(ChunkProblem(self.level, _index(start, self.reader.array.chunks), "unreadable"))
 
     def _finish_shards(self) -> None:
         for start in list(self.writer.open):
@@ -410,18 +411,18 @@ class CheckedUnits(PartialUnits):
 
     def _take_back(self, start: Shape) -> None:
         """Say of the chunks of the shard that begins at a voxel that they were not repaired."""
-        unit = self.array.shards or self.array.chunks
+        unit = self.array.write_unit
         for at, problem in enumerate(self.found):
             if problem.level == self.level:
-                first = multiply(problem.chunk, self.reader.chunks)
+                first = multiply(problem.chunk, self.reader.array.chunks)
                 if _index(first, unit) == _index(start, unit):
                     self.found[at] = replace(problem, repaired=False)
 
     def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         if values is None:
             values = np.zeros(box.shape, dtype=self.array.dtype)
-        for cell in tile(box, self.reader.chunks):
-            chunk = cell.clip(self.reader.shape)
+        for cell in tile(box, self.reader.array.chunks):
+            chunk = cell.clip(self.reader.array.shape)
             expected = values[chunk.relative_to(box.start).slices]
             try:
                 problem = None if _equal(self.reader.read(chunk), expected) else "differs"
@@ -431,7 +432,7 @@ class CheckedUnits(PartialUnits):
                 if self.repair:
                     self.writer.write(chunk, expected)
                 self.found.append(
-                    ChunkProblem(self.level, _index(cell.start, self.reader.chunks), problem, self.repair)
+                    ChunkProblem(self.level, _index(cell.start, self.reader.array.chunks), problem, self.repair)
                 )
 
 

@@ -18,6 +18,7 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 from chunkpyramid.boxes import Box, Shape, multiply, tile
 from chunkpyramid.errors import ChunkError
+from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.storage.keys import fetch, put
 
@@ -108,7 +109,7 @@ def test_boxes_hold_what_zarr_reads(folder: Path, layout: Any, data: st.DataObje
     shape, chunks, shards, box = layout
     array = created(data.draw, folder, shape, chunks, shards)
     array[...] = values = voxels(shape)
-    reader = ChunkReader(array)
+    reader = ChunkReader(chunked(array))
     for part in (box, Box((0,) * len(shape), shape), box):
         np.testing.assert_array_equal(reader.read(part), values[part.slices])
 
@@ -117,7 +118,7 @@ def test_boxes_hold_what_zarr_reads(folder: Path, layout: Any, data: st.DataObje
 def test_zarr_reads_what_is_written_in_any_order(folder: Path, layout: Any, data: st.DataObject) -> None:
     shape, chunks, shards, _ = layout
     array = created(data.draw, folder, shape, chunks, shards)
-    values, writer = voxels(shape), ChunkWriter(array)
+    values, writer = voxels(shape), ChunkWriter(chunked(array))
     # boxes of several chunks each, which cut shards anywhere
     boxes = list(tile(Box((0,) * len(shape), shape), multiply(chunks, [data.draw(st.integers(1, 2)) for _ in shape])))
     for box in data.draw(st.permutations(boxes)):
@@ -127,7 +128,7 @@ def test_zarr_reads_what_is_written_in_any_order(folder: Path, layout: Any, data
     np.testing.assert_array_equal(array[...], values)
     unit = array.shards or chunks
     for cell in tile(Box((0,) * len(shape), shape), unit):
-        (found,) = fetch(array.store, [(writer.key(cell.start, unit), None)])
+        (found,) = fetch(array.store, [(writer.array.key(cell.start, unit), None)])
         assert (found is None) == (not values[cell.clip(shape).slices].any())
 
 
@@ -138,12 +139,12 @@ def test_copies_are_the_bytes_of_the_source(folder: Path, store: Any, keys: Any)
     source = zarr.create_array(MemoryStore(), shape=(10, 8), **form)
     source[...] = voxels((10, 8))
     target = zarr.create_array(store(folder), name="deep/er", shape=(10, 8), **form | keys)
-    reader = ChunkReader(source, copy_to=ChunkWriter(target))
+    reader = ChunkReader(chunked(source), copy_to=ChunkWriter(chunked(target)))
     for box in (Box((0, 0), (8, 6)), Box((8, 0), (10, 8)), Box((0, 6), (8, 8))):
         np.testing.assert_array_equal(reader.read(box), source[box.slices])
-    there, here = ChunkReader(target), ChunkReader(source)
+    there, here = ChunkReader(chunked(target)), ChunkReader(chunked(source))
     for cell in tile(Box((0, 0), (10, 8)), (4, 3)):
-        key, copy = here.key(cell.start, (4, 3)), there.key(cell.start, (4, 3))
+        key, copy = here.array.key(cell.start, (4, 3)), there.array.key(cell.start, (4, 3))
         assert copy.startswith("deep/er/")
         (original,), (copied,) = fetch(source.store, [(key, None)]), fetch(target.store, [(copy, None)])
         assert (None if copied is None else bytes(copied)) == (None if original is None else bytes(original))
@@ -155,9 +156,9 @@ def test_missing_chunks_and_shards_hold_the_fill_value(order: str) -> None:
     for shards in (None, (4, 4)):
         array = zarr.create_array({}, shape=(8, 8), chunks=(2, 2), shards=shards, dtype="u2", fill_value=513)
         array[:2, :2] = 7
-        np.testing.assert_array_equal(ChunkReader(array).read(box), array[box.slices])
+        np.testing.assert_array_equal(ChunkReader(chunked(array)).read(box), array[box.slices])
     array = zarr.create_array({}, shape=(8, 8), chunks=(2, 2), dtype=f"{order}u2", fill_value=513, zarr_format=2)
-    np.testing.assert_array_equal(ChunkReader(array).read(box), np.full((6, 6), 513))
+    np.testing.assert_array_equal(ChunkReader(chunked(array)).read(box), np.full((6, 6), 513))
 
 
 # what makes one chunk of (4, 4) uint16 voxels
@@ -191,7 +192,7 @@ def damaged(folder: Path, store: str, change: Callable[[bytes], bytes], **option
     """An array whose chunk (1, 0) has been changed."""
     array = zarr.create_array(STORES[store](folder), shape=(7, 8), chunks=(4, 4), dtype="u2", name="a", **options)
     array[...] = np.arange(1, 57).reshape(7, 8)
-    key = ChunkReader(array).key((4, 0), (4, 4))
+    key = ChunkReader(chunked(array)).array.key((4, 0), (4, 4))
     (found,) = fetch(array.store, [(key, None)])
     put(array.store, [(key, change(bytes(found)))])
     return array
@@ -204,7 +205,7 @@ def test_a_damaged_chunk_is_an_error_that_names_it(
     folder: Path, codecs: dict[str, Any], damage: Callable[[bytes], bytes], store: str
 ) -> None:
     array = damaged(folder, store, damage, **codecs)
-    reader = ChunkReader(array)
+    reader = ChunkReader(chunked(array))
     # a whole chunk and a part of one are decoded into different arrays
     for box in (Box((4, 0), (7, 4)), Box((5, 1), (6, 2)), Box((0, 0), (7, 8))):
         with pytest.raises(ChunkError, match=r"chunk \(1, 0\) of .*a cannot be read: \w+: ."):
@@ -219,12 +220,12 @@ def test_a_chunk_of_another_size_is_an_error(folder: Path, codecs: dict[str, Any
     shape = (size, 1)
     other = zarr.create_array({}, shape=shape, chunks=shape, dtype="u2", **codecs)
     other[...] = 9
-    (data,) = fetch(other.store, [(ChunkReader(other).key((0, 0), shape), None)])
+    (data,) = fetch(other.store, [(ChunkReader(chunked(other)).array.key((0, 0), shape), None)])
     array = damaged(folder, "memory", lambda _: bytes(data), **codecs)
     array = zarr.open_array(array.store, path="a")
     for box in (Box((4, 0), (7, 4)), Box((0, 0), (7, 8))):
         with pytest.raises(ChunkError, match=r"chunk \(1, 0\)"):
-            ChunkReader(array).read(box)
+            ChunkReader(chunked(array)).read(box)
 
 
 def test_what_is_no_file_is_an_error(tmp_path: Path) -> None:
@@ -234,9 +235,9 @@ def test_what_is_no_file_is_an_error(tmp_path: Path) -> None:
     for make in (lambda path: path.mkdir(), lambda path: path.symlink_to(path)):
         make(tmp_path / "a/c/1")
         with pytest.raises(ChunkError, match=r"chunk \(1,\) of .* (IsADirectoryError|OSError)"):
-            ChunkReader(array).read(Box((0,), (8,)))
+            ChunkReader(chunked(array)).read(Box((0,), (8,)))
         (tmp_path / "a/c/1").rmdir() if (tmp_path / "a/c/1").is_dir() else (tmp_path / "a/c/1").unlink()
-    assert not ChunkReader(array).read(Box((4,), (8,))).any()
+    assert not ChunkReader(chunked(array)).read(Box((4,), (8,))).any()
 
 
 class Denying(Around):
@@ -254,7 +255,7 @@ def test_what_may_not_be_read_is_an_error(shards: Any) -> None:
     array[...] = 1
     for box in (Box((2,), (4,)), Box((0,), (8,))):
         with pytest.raises(ChunkError, match=r"chunk \([01],\) of .* PermissionError"):
-            ChunkReader(zarr.open_array(Denying(array.store))).read(box)
+            ChunkReader(chunked(zarr.open_array(Denying(array.store)))).read(box)
 
 
 SHARD_DAMAGES = {name: DAMAGES[name] for name in ("empty", "one byte", "half", "zeros", "noise")}
@@ -270,19 +271,19 @@ def test_a_damaged_shard_is_an_error_that_names_a_chunk(
     index_codecs = [BytesCodec(), Crc32cCodec()] if checked else [BytesCodec()]
     array = sharded(STORES[store](folder), (8, 8), (2, 2), (4, 8), index_location=location, index_codecs=index_codecs)
     array[...] = values = np.arange(1, 65).reshape(8, 8)
-    key = ChunkReader(array).key((4, 0), (4, 8))
+    key = ChunkReader(chunked(array)).array.key((4, 0), (4, 8))
     (found,) = fetch(array.store, [(key, None)])
     put(array.store, [(key, damage(bytes(found)))])
     for box in (Box((4, 0), (8, 8)), Box((6, 0), (8, 8)), Box((0, 0), (8, 8))):
         with pytest.raises(ChunkError, match=r"chunk \([23], [0-3]\) of .* cannot be read: \w+"):
-            ChunkReader(array).read(box)
-    np.testing.assert_array_equal(ChunkReader(array).read(Box((0, 1), (4, 8))), values[:4, 1:])
+            ChunkReader(chunked(array)).read(box)
+    np.testing.assert_array_equal(ChunkReader(chunked(array)).read(Box((0, 1), (4, 8))), values[:4, 1:])
 
 
 def test_shards_of_which_many_meet_in_a_box_are_read() -> None:
     """The indexes of only so many of them are kept."""
     array = sharded(MemoryStore(), (200, 4), (1, 2), (2, 4))
     array[...] = values = voxels((200, 4))
-    reader = ChunkReader(array)
+    reader = ChunkReader(chunked(array))
     for _ in range(2):
         np.testing.assert_array_equal(reader.read(Box((0, 0), (200, 2))), values[:, :2])

@@ -13,6 +13,7 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 from zarr.storage import MemoryStore
 
 from chunkpyramid.boxes import Box
+from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.storage.codec import DirectCodec, ZarrCodec, all_bits_equal, codec_for
 from chunkpyramid.storage.shards import MISSING, ShardLayout
@@ -66,9 +67,9 @@ def assert_same_as_zarr(dtype: Any, values: np.ndarray, kind: type, **options: A
     by_zarr, by_us = created(dtype, **options), created(dtype, **options)
     assert type(codec_for(by_us)) is kind
     by_zarr[...] = values
-    ChunkWriter(by_us).write(WHOLE, values)
+    ChunkWriter(chunked(by_us)).write(WHOLE, values)
     assert chunks_of(by_us) == chunks_of(by_zarr)
-    read = ChunkReader(by_zarr).read(WHOLE)
+    read = ChunkReader(chunked(by_zarr)).read(WHOLE)
     assert read.dtype == values.dtype
     assert read.tobytes() == by_us[...].astype(values.dtype).tobytes() == by_zarr[...].astype(values.dtype).tobytes()
 
@@ -108,11 +109,11 @@ def test_blosc_in_format_3(shards: Any, cname: Any, shuffle: Any, typesize: int 
     compressor = BloscCodec(cname=cname, clevel=6, shuffle=shuffle, typesize=typesize, blocksize=64)
     by_zarr, by_us = (created("u4", compressors=compressor, shards=shards) for _ in range(2))
     by_zarr[...] = values = values_of("u4")
-    ChunkWriter(by_us).write(WHOLE, values)
+    ChunkWriter(chunked(by_us)).write(WHOLE, values)
     assert isinstance(codec_for(by_us), DirectCodec)
     assert pieces_of(by_us) == pieces_of(by_zarr)
     np.testing.assert_array_equal(by_us[...], values)
-    np.testing.assert_array_equal(ChunkReader(by_zarr).read(WHOLE), values)
+    np.testing.assert_array_equal(ChunkReader(chunked(by_zarr)).read(WHOLE), values)
 
 
 def numcodecs_codec(name: str, **options: Any) -> list[dict[str, Any]]:
@@ -190,7 +191,7 @@ def test_chunks_of_the_fill_value_are_not_stored(zarr_format: Any, fill: Any, th
     values = values_of(dtype, fill=value)
     assert_same_as_zarr(dtype, values, through, **options)
     array = created(dtype, **options)
-    ChunkWriter(array).write(WHOLE, values)
+    ChunkWriter(chunked(array)).write(WHOLE, values)
     assert len(chunks_of(array)) == 2 * 3 * 2 - 1
 
 
@@ -201,16 +202,16 @@ def test_chunks_of_the_fill_value_are_never_stored_whatever_zarr_is_told(
 ) -> None:
     with zarr.config.set({"array.write_empty_chunks": write_empty_chunks}):
         array = created("u2", **options)
-        ChunkWriter(array).write(WHOLE, np.zeros(SHAPE, "u2"))
+        ChunkWriter(chunked(array)).write(WHOLE, np.zeros(SHAPE, "u2"))
     assert not chunks_of(array)
 
 
 def test_without_a_fill_value_all_chunks_are_stored() -> None:
     """What readers make of chunks that are missing is up to them then; zarr and this one make zeros of them."""
     array = created("u2", zarr_format=2, fill_value=None)
-    assert not ChunkReader(array).read(WHOLE).any()
+    assert not ChunkReader(chunked(array)).read(WHOLE).any()
     assert not array[...].any()
-    ChunkWriter(array).write(WHOLE, np.zeros(SHAPE, "u2"))
+    ChunkWriter(chunked(array)).write(WHOLE, np.zeros(SHAPE, "u2"))
     assert len(chunks_of(array)) == 2 * 3 * 2
 
 
@@ -219,7 +220,7 @@ def test_zeros_of_the_other_sign_are_stored(fill: float) -> None:
     for dtype in ("f4", "c16"):
         array = created(dtype, fill_value=fill)
         values = np.full(SHAPE, -fill, dtype)
-        ChunkWriter(array).write(WHOLE, values)
+        ChunkWriter(chunked(array)).write(WHOLE, values)
         assert array[...].tobytes() == values.tobytes()
 
 
@@ -227,7 +228,7 @@ def test_zeros_of_the_other_sign_are_stored(fill: float) -> None:
 def test_values_in_another_byte_order_are_not_taken_for_the_fill_value(order: str) -> None:
     """The bytes of 1 in one order are those of 256 in the other."""
     array = created("<u2", zarr_format=2, fill_value=256)
-    ChunkWriter(array).write(WHOLE, np.full(SHAPE, 1, f"{order}u2"))
+    ChunkWriter(chunked(array)).write(WHOLE, np.full(SHAPE, 1, f"{order}u2"))
     np.testing.assert_array_equal(array[...], 1)
 
 

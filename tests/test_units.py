@@ -19,6 +19,7 @@ from zarr.storage import MemoryStore, WrapperStore
 import chunkpyramid as cp
 from chunkpyramid.boxes import Box, Shape, tile
 from chunkpyramid.errors import ChunkError
+from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.storage.shards import MISSING, ShardLayout
 from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
@@ -86,7 +87,7 @@ def pieces_of(array: zarr.Array[Any]) -> dict[Shape, bytes]:
 @given(made=arrays())
 def test_pieces_in_any_order_become_whole_chunks_and_shards_written_once(made: Any) -> None:
     array, boxes = made
-    values, units = voxels(array.shape), WriteUnits(array, ChunkWriter(array))
+    values, units = voxels(array.shape), WriteUnits(ChunkWriter(chunked(array)))
     array.store.sets.clear()
     for box in boxes:
         units.put(box, values[box.slices] if values[box.slices].any() else None)
@@ -105,7 +106,7 @@ def test_parts_replace_what_they_cover_and_nothing_else(made: Any, data: st.Data
     array[...] = expected = voxels(array.shape, seed=1)[tuple(slice(None, None, -1) for _ in array.shape)].copy()
     before = pieces_of(array)
     delivered = boxes[: data.draw(st.integers(0, len(boxes)))]
-    units = PartialUnits(array, ChunkWriter(array, replaces=True))
+    units = PartialUnits(ChunkWriter(chunked(array), replaces=True))
     values = voxels(array.shape)
     touched = set()
     for box in delivered:
@@ -129,7 +130,7 @@ def test_parts_replace_what_they_cover_and_nothing_else(made: Any, data: st.Data
 @pytest.mark.parametrize("replaces", [True, False])
 def test_only_a_writer_that_replaces_deletes_what_becomes_fill(replaces: bool, shards: Any) -> None:
     array = zarr.create_array({}, data=np.ones((8, 8), "u2"), chunks=(2, 2), shards=shards)
-    writer = ChunkWriter(array, replaces=replaces)
+    writer = ChunkWriter(chunked(array), replaces=replaces)
     writer.write(Box((0, 0), (4, 4)), np.zeros((4, 4), "u2"))
     writer.write(Box((4, 4), (8, 8)), None)
     expected = np.ones((8, 8))
@@ -149,7 +150,7 @@ def test_a_damaged_shard_is_not_completed(location: str, keep: float) -> None:
     data = store["c/1/0"].to_bytes()
     cut = data[: int(keep * len(data)) if keep < 1 else len(data) - int(keep)]
     store["c/1/0"] = type(store["c/1/0"]).from_bytes(cut)
-    writer = ChunkWriter(array, replaces=True)
+    writer = ChunkWriter(chunked(array), replaces=True)
     writer.write(Box((4, 0), (6, 2)), np.full((2, 2), 7, "u2"))
     with pytest.raises(ChunkError, match=r"shard \(1, 0\) of .* cannot be read: \w+: ."):
         writer.flush()
@@ -212,7 +213,7 @@ def test_volumes_that_are_mostly_blank(blank: Any, form: dict[str, Any]) -> None
         for cell in tile(Box((0,) * 3, level.shape), unit):
             clipped = found[cell.clip(level.shape).slices]
             is_blank = clipped.tobytes() == np.full(clipped.shape, fill, bits).tobytes()
-            key = ChunkWriter(level).key(cell.start, unit)
+            key = ChunkWriter(chunked(level)).array.key(cell.start, unit)
             assert store.sets[key] == (0 if is_blank else 1)
 
 
@@ -251,9 +252,9 @@ def test_pieces_of_zeros_are_not_computed(method: str) -> None:
 def test_a_reader_of_whole_chunks_reads_what_was_written_around_it() -> None:
     """A chunk that is delivered in part holds, for the rest, what the array holds."""
     array = zarr.create_array({}, data=np.full((4, 4), 3, "u2"), chunks=(4, 4), shards=(8, 8))
-    units = PartialUnits(array, ChunkWriter(array, replaces=True))
+    units = PartialUnits(ChunkWriter(chunked(array), replaces=True))
     units.put(Box((1, 1), (3, 3)), None)
     units.flush()
     expected = np.full((4, 4), 3)
     expected[1:3, 1:3] = 0
-    np.testing.assert_array_equal(ChunkReader(array).read(Box((0, 0), (4, 4))), expected)
+    np.testing.assert_array_equal(ChunkReader(chunked(array)).read(Box((0, 0), (4, 4))), expected)

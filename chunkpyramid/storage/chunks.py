@@ -13,6 +13,7 @@ from zarr.abc.store import RangeByteRequest
 from chunkpyramid.boxes import Box, Shape, tile
 from chunkpyramid.errors import BuildError, ChunkError, OvertakenError
 from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
+from chunkpyramid.storage.chunked import ChunkedArray
 from chunkpyramid.storage.codec import codec_for
 from chunkpyramid.storage.keys import Encoded, Request, fetch, is_local, put, remove, remove_torn
 from chunkpyramid.storage.shards import MISSING, Index, OpenShard, ShardLayout
@@ -23,71 +24,39 @@ MOST_INDEXES = 64
 MOST_ERASED = 1000
 
 
-class Chunks:
-    """The chunks of an array, or its shards: where they are in the store."""
-
-    def __init__(self, array: zarr.Array[Any]):
-        self.array = array
-        self.shape: Shape = tuple(map(int, array.shape))
-        self.chunks: Shape = tuple(map(int, array.chunks))
-        self.codec = codec_for(array)
-        self.shards = ShardLayout(array) if array.shards else None
-        self.prefix = f"{array.path}/" if array.path else ""
-        self.in_flight = at_once(array.store)
-
-    def key(self, start: Shape, unit: Shape) -> str:
-        """Return the key of the chunk or shard that begins at a voxel."""
-        index = tuple(a // n for a, n in zip(start, unit, strict=True))
-        return self.prefix + str(self.array.metadata.encode_chunk_key(index))
-
-    def put(self, encoded: Sequence[tuple[str, Encoded]]) -> None:
-        """Store encoded chunks or shards under their keys."""
-        try:
-            put(self.array.store, encoded)
-        except OvertakenError:
-            raise
-        except Exception as error:  # stores raise what they like
-            keys = [key for key, _ in encoded]
-            which = keys[0] if len(keys) == 1 else f"one of {', '.join(keys)}"
-            raise BuildError(f"writing {which} failed: {type(error).__name__}: {error}") from error
-
-    def place_in_shard(self, layout: ShardLayout, chunk: Box) -> Shape:
-        """Return where in its shard a chunk is."""
-        return layout.place_of(tuple(a // c for a, c in zip(chunk.start, self.chunks, strict=True)))
-
-
-class ChunkReader(Chunks):
+class ChunkReader:
     """Reads boxes of an array. Chunks that are missing hold the fill value; those that cannot be read are an error.
 
     ``copy_to`` writes to an array with the same chunks, codecs of chunks and fill value: all chunks are copied to it as
     they are read, without being encoded again.
     """
 
-    def __init__(self, array: zarr.Array[Any], copy_to: ChunkWriter | None = None):
-        super().__init__(array)
+    def __init__(self, array: ChunkedArray, copy_to: ChunkWriter | None = None):
+        self.array = array
+        self.in_flight = at_once(array.store)
         self.copy_to = copy_to
         # of shards that are read in parts
         self.indexes: dict[Shape, Index | None] = {}
 
     def read(self, box: Box) -> npt.NDArray[Any]:
         """Return the voxels of a box, in native byte order."""
-        out = np.empty(box.shape, dtype=self.array.dtype.newbyteorder("="))
+        out = np.empty(box.shape, dtype=self.array.dtype)
         for chunk, data in self._encoded(box):
             part = chunk.intersect(box)
             target = out[part.relative_to(box.start).slices]
             if data is None:
-                target[...] = 0 if self.array.fill_value is None else self.array.fill_value
+                target[...] = self.array.fill
             elif part == chunk:
                 self._decode(chunk, data, target)
             else:
-                voxels = np.empty(self.chunks, dtype=out.dtype)
+                voxels = np.empty(self.array.chunks, dtype=out.dtype)
                 self._decode(chunk, data, voxels)
                 target[...] = voxels[part.relative_to(chunk.start).slices]
         return out
 
     def _decode(self, chunk: Box, data: Encoded, out: npt.NDArray[Any]) -> None:
         try:
-            self.codec.decode(data, out)
+            self.array.codec.decode(data, out)
         except Exception as error:  # codecs raise what they like
             raise self._unreadable(chunk, error) from error
 
@@ -99,23 +68,23 @@ class ChunkReader(Chunks):
             yield from zip(cells, found, strict=True)
 
     def _batches(self, box: Box) -> Iterator[tuple[Sequence[Box], Sequence[Encoded | None]]]:
-        if self.shards is not None:
-            for shard in tile(box, self.shards.shape):
-                yield from self._batches_of_shard(self.shards, shard, shard.intersect(box))
+        if self.array.shards is not None:
+            for shard in tile(box, self.array.shards.shape):
+                yield from self._batches_of_shard(self.array.shards, shard, shard.intersect(box))
             return
-        for cells in batches(list(tile(box, self.chunks)), self.in_flight):
-            yield cells, self._fetch(cells, [(self.key(cell.start, self.chunks), None) for cell in cells])
+        for cells in batches(list(tile(box, self.array.chunks)), self.in_flight):
+            yield cells, self._fetch(cells, [(self.array.key(cell.start, self.array.chunks), None) for cell in cells])
 
     def _batches_of_shard(
         self, layout: ShardLayout, shard: Box, box: Box
     ) -> Iterator[tuple[Sequence[Box], Sequence[Encoded | None]]]:
         """Yield the chunks of a shard that a box inside of it touches: of a whole shard, by one request."""
-        key = self.key(shard.start, layout.shape)
-        cells = list(tile(box, self.chunks))
-        if box == shard.clip(self.shape):
+        key = self.array.key(shard.start, layout.shape)
+        cells = list(tile(box, self.array.chunks))
+        if box == shard.clip(self.array.shape):
             whole, *_ = self._fetch(cells[:1], [(key, None)])
             index = self._index(cells[0], whole, layout.index_of)
-            places = [self.place_in_shard(layout, cell) for cell in cells]
+            places = [self.array.place_in_shard(layout, cell) for cell in cells]
             yield cells, [None if whole is None else chunk_of(whole, index, place) for place in places]
             return
         if shard.start not in self.indexes:
@@ -126,7 +95,7 @@ class ChunkReader(Chunks):
             self.indexes[shard.start] = self._index(cells[0], part, layout.decode_index)
         index = self.indexes[shard.start]
         for some in batches(cells, self.in_flight):
-            ranges = [byte_range(index, self.place_in_shard(layout, cell)) for cell in some]
+            ranges = [byte_range(index, self.array.place_in_shard(layout, cell)) for cell in some]
             there = [cell for cell, part in zip(some, ranges, strict=True) if part is not None]
             found = dict(
                 zip(there, self._fetch(there, [(key, part) for part in ranges if part is not None]), strict=True)
@@ -152,17 +121,18 @@ class ChunkReader(Chunks):
             raise self._unreadable(chunk, error) from error
 
     def _unreadable(self, chunk: Box, error: Exception) -> ChunkError:
-        return unreadable("chunk", chunk.start, self.chunks, self.array, error)
+        return unreadable("chunk", chunk.start, self.array.chunks, self.array, error)
 
 
-class ChunkWriter(Chunks):
+class ChunkWriter:
     """Writes boxes of whole chunks, or what the array's edge leaves of them; a shard as soon as it is whole.
 
     Chunks that hold nothing but the fill value are not written. Nothing is ever read back but by `flush`.
     """
 
-    def __init__(self, array: zarr.Array[Any], *, replaces: bool = False):
-        super().__init__(array)
+    def __init__(self, array: ChunkedArray, *, replaces: bool = False):
+        self.array = array
+        self.in_flight = at_once(array.store)
         self.replaces = replaces
         self.open: dict[Shape, OpenShard] = {}
 
@@ -173,24 +143,26 @@ class ChunkWriter(Chunks):
 
     def write(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         """Write the voxels of a box; None stands for voxels that are all the fill value."""
-        if self.shards is not None:
-            for shard in tile(box, self.shards.shape):
-                inside = tile(shard.intersect(box), self.chunks)
-                self._fill(self.shards, shard, ((cell, self._encode(cell, box, values)) for cell in inside))
+        if self.array.shards is not None:
+            for shard in tile(box, self.array.shards.shape):
+                inside = tile(shard.intersect(box), self.array.chunks)
+                self._fill(self.array.shards, shard, ((cell, self._encode(cell, box, values)) for cell in inside))
             return
-        for cells in batches(list(tile(box, self.chunks)), self.in_flight):
-            encoded = [(self.key(cell.start, self.chunks), self._encode(cell, box, values)) for cell in cells]
+        for cells in batches(list(tile(box, self.array.chunks)), self.in_flight):
+            encoded = [
+                (self.array.key(cell.start, self.array.chunks), self._encode(cell, box, values)) for cell in cells
+            ]
             self._put(encoded)
 
     def write_encoded(self, cells: Sequence[Box], encoded: Sequence[Encoded | None]) -> None:
         """Write whole chunks that are encoded as those of this array are."""
-        if self.shards is None:
-            keys = [self.key(cell.start, self.chunks) for cell in cells]
+        if self.array.shards is None:
+            keys = [self.array.key(cell.start, self.array.chunks) for cell in cells]
             self._put(list(zip(keys, encoded, strict=True)))
             return
         for cell, data in zip(cells, encoded, strict=True):
-            (shard,) = tile(cell, self.shards.shape)
-            self._fill(self.shards, shard, [(cell, data)])
+            (shard,) = tile(cell, self.array.shards.shape)
+            self._fill(self.array.shards, shard, [(cell, data)])
 
     def flush(self) -> None:
         """Finish all shards."""
@@ -206,7 +178,7 @@ class ChunkWriter(Chunks):
             If that one cannot be read; it stays as it is.
         """
         shard = self.open.pop(start)
-        key = self.key(start, shard.layout.shape)
+        key = self.array.key(start, shard.layout.shape)
         stored, *_ = fetch(self.array.store, [(key, None)])
         try:
             if isinstance(stored, Exception):
@@ -218,11 +190,11 @@ class ChunkWriter(Chunks):
         self._put([(key, shard.encoded())])
 
     def _fill(self, layout: ShardLayout, shard: Box, encoded: Iterable[tuple[Box, Encoded | None]]) -> None:
-        filled = self.open.pop(shard.start, None) or OpenShard(layout, layout.chunks_inside(shard, self.shape))
+        filled = self.open.pop(shard.start, None) or OpenShard(layout, layout.chunks_inside(shard, self.array.shape))
         for cell, data in encoded:
-            filled.add(self.place_in_shard(layout, cell), data)
+            filled.add(self.array.place_in_shard(layout, cell), data)
         if filled.is_complete:
-            self._put([(self.key(shard.start, layout.shape), filled.encoded())])
+            self._put([(self.array.key(shard.start, layout.shape), filled.encoded())])
         else:
             self.open[shard.start] = filled
 
@@ -234,20 +206,32 @@ class ChunkWriter(Chunks):
         if part != cell:
             # the edge of the array cuts off chunks, but not what is stored of them
             whole = np.empty(cell.shape, dtype=voxels.dtype)
-            whole[...] = 0 if self.array.fill_value is None else self.array.fill_value
+            whole[...] = self.array.fill
             whole[part.relative_to(cell.start).slices] = voxels
             voxels = whole
-        return self.codec.encode(voxels)
+        return self.array.codec.encode(voxels)
 
     def _put(self, encoded: Sequence[tuple[str, Encoded | None]]) -> None:
-        self.put([(key, data) for key, data in encoded if data is not None])
+        store_encoded(self.array, [(key, data) for key, data in encoded if data is not None])
         if self.replaces:
             remove(self.array.store, [key for key, data in encoded if data is None])
 
 
-def unreadable(what: str, start: Shape, unit: Shape, array: zarr.Array[Any], error: Exception) -> ChunkError:
+def store_encoded(array: ChunkedArray, encoded: Sequence[tuple[str, Encoded]]) -> None:
+    """Store encoded chunks or shards under their keys."""
+    try:
+        put(array.store, encoded)
+    except OvertakenError:
+        raise
+    except Exception as error:  # stores raise what they like
+        keys = [key for key, _ in encoded]
+        which = keys[0] if len(keys) == 1 else f"one of {', '.join(keys)}"
+        raise BuildError(f"writing {which} failed: {type(error).__name__}: {error}") from error
+
+
+def unreadable(what: str, start: Shape, unit: Shape, array: ChunkedArray, error: Exception) -> ChunkError:
     index = tuple(a // n for a, n in zip(start, unit, strict=True))
-    return ChunkError(f"{what} {index} of {array.store_path} cannot be read: {type(error).__name__}: {error}")
+    return ChunkError(f"{what} {index} of {array.name} cannot be read: {type(error).__name__}: {error}")
 
 
 def at_once(store: Any) -> int:
@@ -256,16 +240,15 @@ def at_once(store: Any) -> int:
 
 
 def chunk_access(array: zarr.Array[Any], store: Any) -> ChunkAccess:
-    """Return what it takes to read or write the chunks of an array with these codecs, in this store."""
+    """Return what memory it takes to read or write the chunks of an array with these codecs, in this store."""
     return ChunkAccess(at_once(store), codec_for(array).copies)
 
 
-def erase_torn(array: zarr.Array[Any], box: Box) -> None:
+def erase_torn(array: ChunkedArray, box: Box) -> None:
     """Delete what a process that was killed while it wrote has left beside the write units of a box."""
-    chunks = Chunks(array)
-    unit = chunks.chunks if chunks.shards is None else chunks.shards.shape
+    unit = array.write_unit
     for cells in batches(list(tile(box, unit)), MOST_ERASED):
-        remove_torn(array.store, [chunks.key(cell.start, unit) for cell in cells])
+        remove_torn(array.store, [array.key(cell.start, unit) for cell in cells])
 
 
 def batches(cells: Sequence[Box], size: int) -> Iterator[Sequence[Box]]:

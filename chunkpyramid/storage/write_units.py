@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from chunkpyramid.boxes import Box, Shape, ceil_div, tile
 from chunkpyramid.errors import ChunkError
@@ -19,8 +18,8 @@ __all__ = ["PartialUnits", "WriteUnits"]
 class WriteUnits:
     """Collects what pieces deliver for one array, and hands on a chunk the moment that it is whole."""
 
-    def __init__(self, array: zarr.Array[Any], writer: ChunkWriter):
-        self.array = array
+    def __init__(self, writer: ChunkWriter):
+        self.array = writer.array
         self.writer = writer
         # by the start of a chunk: its voxels, None as long as they are all zeros, and how many are missing
         self.open: dict[Shape, tuple[npt.NDArray[Any] | None, int]] = {}
@@ -90,9 +89,9 @@ class WriteUnits:
 class PartialUnits(WriteUnits):
     """`WriteUnits` for a part of an array: voxels that nobody delivers stay what they are in the array."""
 
-    def __init__(self, array: zarr.Array[Any], writer: ChunkWriter):
-        super().__init__(array, writer)
-        self.reader = ChunkReader(array)
+    def __init__(self, writer: ChunkWriter):
+        super().__init__(writer)
+        self.reader = ChunkReader(self.array)
         # chunks that cannot be read, which does no harm if all of them is delivered
         self.unreadable: dict[Shape, ChunkError] = {}
 
