@@ -15,7 +15,7 @@ import zarr
 from chunkpyramid.boxes import Box, Shape, multiply, nested_order
 from chunkpyramid.carry import Carry, CarryWriter
 from chunkpyramid.errors import BuildError, OvertakenError
-from chunkpyramid.journal import BlockSet, Flags
+from chunkpyramid.flags import BlockSet, Flags
 from chunkpyramid.plan import Level, Stage
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.runs import Run

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
@@ -12,7 +12,7 @@ import zarr
 
 from chunkpyramid.boxes import Box, Shape, axis_footprint, tile
 from chunkpyramid.errors import BuildError
-from chunkpyramid.plan import Level
+from chunkpyramid.plan import Level, Stage, carry_chunks
 from chunkpyramid.reductions.kernels import Footprints
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.reductions.reduction import Part
@@ -22,10 +22,42 @@ from chunkpyramid.storage.keys import fetch, put
 from chunkpyramid.storage.nodes import create_level, default_compressors, level_array
 from chunkpyramid.storage.write_units import WriteUnits
 
-__all__ = ["Carry", "CarryArrays", "CarryCells", "CarryWriter"]
+__all__ = ["Carry", "CarryArrays", "CarryCells", "CarryWriter", "carry_of", "create_carry"]
 
 # Codecs take less than 2 GiB at a time.
 LONGEST_CHUNK = 2**26
+
+
+def create_carry(scratch: zarr.Group, stages: Sequence[Stage], levels: Sequence[Level], reduction: Reduction) -> None:
+    """Create the arrays of the carry; those of a ragged one come about when it is known how long they are."""
+    for output in (output for stage in stages for output in stage.outputs if output.is_carry):
+        level = levels[output.level]
+        if reduction.is_ragged:
+            scratch.create_group(_path(level.index))
+            continue
+        for name, dtype in reduction.carry_dtypes(level.footprint).items():
+            create_level(
+                scratch,
+                f"{_path(level.index)}/{name}",
+                level.shape,
+                dtype,
+                chunks=level.chunks,
+                compressors=default_compressors(dtype, scratch.metadata.zarr_format, labels=False),
+            )
+
+
+def carry_of(scratch: zarr.Group, level: Level, extent: Shape, reduction: Reduction) -> Carry:
+    """Return the carry of a level, where level 0 has the shape ``extent``."""
+    group = scratch[_path(level.index)]
+    if not isinstance(group, zarr.Group):
+        raise BuildError(f"the scratch group {scratch} of an unfinished build is damaged")
+    if reduction.is_ragged:
+        return CarryCells(level, extent, carry_chunks(reduction, level), group)
+    return CarryArrays(level, extent, dict(group.arrays()))
+
+
+def _path(level: int) -> str:
+    return f"carry/{level}"
 
 
 class CarryWriter(Protocol):

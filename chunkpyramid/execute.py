@@ -26,8 +26,8 @@ from dask.local import MultiprocessingPoolExecutor
 from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape, multiply
 from chunkpyramid.errors import ArgumentError, BuildError
+from chunkpyramid.flags import BlockSet
 from chunkpyramid.internals import keys_of_worker, pool_size
-from chunkpyramid.journal import BlockSet
 from chunkpyramid.memory import available_memory
 
 __all__ = ["Machine", "active_machine", "run_stage"]

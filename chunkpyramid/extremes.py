@@ -52,5 +52,5 @@ class ExtremesTask(BlockTask):
 
 def read_extremes(plan: PyramidPlan, journal: Journal) -> Extremes:
     """Return the extremes of the channels, from the records of all blocks that have read the source."""
-    records = journal.flags(plan.stages[0]).records() if plan.stages else ()
+    records = journal.flags(0, plan.stages[0].grid).records() if plan.stages else ()
     return merged_extremes({channel: (low, high) for channel, low, high in record} for record in records)

@@ -15,6 +15,7 @@ from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.plan import PyramidPlan
 from chunkpyramid.storage.nodes import groups_around, level_array, open_node, shape_in
 from chunkpyramid.text import format_shape, format_table
+from chunkpyramid.unfinished import check_region
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -147,7 +148,7 @@ def open_pyramid(target: Any) -> Pyramid:
     pyramid = pyramid_at(target, "r")
     journal = Journal.find(pyramid.group)
     if journal is not None:
-        journal.check_region(None, pyramid.group)
+        check_region(journal, None, pyramid.group)
     return pyramid
 
 
@@ -174,7 +175,7 @@ def pyramid_at(target: Any, mode: str = "r+") -> Pyramid:
         # they are written last
         journal = Journal.find(node)
         if journal is not None:
-            journal.check_region(None, node)
+            check_region(journal, None, node)
         raise ArgumentError(f"the group {target!r} has no OME-Zarr multiscales metadata")
     return Pyramid(node, multiscale)
 

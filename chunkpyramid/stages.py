@@ -11,11 +11,11 @@ from typing import Any
 import zarr
 
 from chunkpyramid.block import BlockTask, home_of
-from chunkpyramid.carry import Carry, CarryArrays, CarryCells
+from chunkpyramid.carry import Carry, carry_of
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.journal import Journal
 from chunkpyramid.memory import headroom
-from chunkpyramid.plan import PyramidPlan, Stage, carry_chunks
+from chunkpyramid.plan import PyramidPlan, Stage
 from chunkpyramid.progress import progress_bar
 from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.storage.presence import Presence
@@ -82,7 +82,7 @@ class Work:
             array.check()
 
     def _task(self, stage: Stage) -> BlockTask:
-        flags = self.journal.flags(stage)
+        flags = self.journal.flags(stage.index, stage.grid)
         source = self.source if stage.index == 0 else self.arrays[stage.source_level]
         return self.task(
             stage=stage,
@@ -100,12 +100,9 @@ class Work:
             present=self.present if stage.index == 0 else (),
         )
 
-    def _carry(self, index: int) -> Carry:
-        level, extent = self.plan.levels[index], self.plan.levels[0].shape
-        group = self.journal.carry(index)
-        if self.reduction.is_ragged:
-            return CarryCells(level, extent, carry_chunks(self.reduction, level), group)
-        return CarryArrays(level, extent, dict(group.arrays()))
+    def _carry(self, level: int) -> Carry:
+        levels = self.plan.levels
+        return carry_of(self.journal.scratch, levels[level], levels[0].shape, self.reduction)
 
 
 def check_progress(progress: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import zarr
 from zarr.storage import LocalStore
 
+from chunkpyramid.carry import create_carry
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
 from chunkpyramid.journal import Journal
 from chunkpyramid.metadata import ome
@@ -32,6 +33,7 @@ from chunkpyramid.storage.nodes import (
     store_id,
 )
 from chunkpyramid.storage.staging import SCRATCH
+from chunkpyramid.unfinished import check_fingerprint
 
 __all__ = ["Action", "Target"]
 
@@ -123,7 +125,7 @@ class Target:
                     f"{self.where} holds an unfinished build: pass resume=True to finish it, or overwrite=True to "
                     "begin anew"
                 )
-            journal.check(self.prepared.fingerprint, self.where)
+            check_fingerprint(journal, self.prepared.fingerprint, self.where)
             return Action.RESUME
         # read after the journal was looked for: a run that has just finished has put its metadata before it closed that
         fresh = self._opened_again(group)
@@ -178,7 +180,7 @@ class Target:
         journal = Journal.create(group, run, told)
         if prepared.in_place:
             self._forget_levels(group, waste | {level.path for level in own})
-        journal.create_carry(prepared.plan.stages, levels, prepared.reduction)
+        create_carry(journal.scratch, prepared.plan.stages, levels, prepared.reduction)
         for level in own:
             prepared.format.create(group, level)
         journal.set_up(prepared.fingerprint, prepared.blocks)

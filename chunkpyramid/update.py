@@ -13,10 +13,10 @@ import zarr
 from chunkpyramid.arguments import region_box
 from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape, ceil_div, multiply
-from chunkpyramid.carry import CarryWriter
+from chunkpyramid.carry import CarryWriter, create_carry
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.existing import plan_existing
-from chunkpyramid.journal import Journal, update_fingerprint
+from chunkpyramid.journal import Journal
 from chunkpyramid.plan import Level
 from chunkpyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.runs import begin_run, group_of
@@ -27,6 +27,7 @@ from chunkpyramid.storage.nodes import check_deletes
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 from chunkpyramid.text import format_region
+from chunkpyramid.unfinished import check_region, update_fingerprint
 
 __all__ = ["update_pyramid"]
 
@@ -96,7 +97,7 @@ def update_pyramid(
         unfinished = _check_unfinished(own.group, box)
         existing = plan_existing(own, memory_limit)
         journal = Journal.create(own.group, run, {"fingerprint": update_fingerprint(box)})
-        journal.create_carry(existing.plan.stages, existing.plan.levels, existing.reduction)
+        create_carry(journal.scratch, existing.plan.stages, existing.plan.levels, existing.reduction)
         Work(
             existing.plan,
             existing.reduction,
@@ -118,7 +119,7 @@ def _check_unfinished(group: zarr.Group, box: Box) -> Journal | None:
     """Return the journal of an unfinished update that one of this region finishes, None if there is none."""
     unfinished = Journal.find(group)
     if unfinished is not None:
-        unfinished.check_region(box, group)
+        check_region(unfinished, box, group)
     return unfinished
 
 

@@ -17,7 +17,7 @@ import zarr
 from chunkpyramid.arguments import whole_number
 from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape, multiply, tile
-from chunkpyramid.carry import CarryWriter
+from chunkpyramid.carry import CarryWriter, create_carry
 from chunkpyramid.errors import ArgumentError, BuildError, ChunkError, ChunkPyramidError
 from chunkpyramid.existing import Existing, plan_existing
 from chunkpyramid.journal import Journal
@@ -39,6 +39,7 @@ from chunkpyramid.storage.nodes import (
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 from chunkpyramid.text import format_table
+from chunkpyramid.unfinished import check_region
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]
 
@@ -186,7 +187,7 @@ def verify_pyramid(
     pyramid = pyramid_at(target, "r+" if repair else "r")
     journal = Journal.find(pyramid.group)
     if journal is not None:
-        journal.check_region(None, pyramid.group)
+        check_region(journal, None, pyramid.group)
     with ExitStack() as stack:
         run = None
         if repair:
@@ -197,7 +198,7 @@ def verify_pyramid(
             # another process may have been here since
             journal = Journal.find(pyramid.group)
             if journal is not None:
-                journal.check_region(None, pyramid.group)
+                check_region(journal, None, pyramid.group)
         existing = plan_existing(pyramid, memory_limit)
         group = stack.enter_context(_scratch_group(scratch, pyramid.group.metadata.zarr_format))
         found = _verify(existing, group, run, float(fraction), int(seed), bool(repair), progress)
@@ -241,7 +242,7 @@ def _verify(
 ) -> Verification:
     plan, pyramid = existing.plan, existing.pyramid
     journal = Journal.create(scratch, run, {})
-    journal.create_carry(plan.stages, plan.levels, existing.reduction)
+    create_carry(journal.scratch, plan.stages, plan.levels, existing.reduction)
     copies = _copies(existing, journal.scratch)
     # later stages need all of what earlier ones read
     stages = plan.stages if fraction == 1 else plan.stages[:1]

@@ -96,7 +96,7 @@ def test_only_blocks_that_were_begun_are_replaced(shards: int | None) -> None:
     memory = MemoryStore()
     journal, plan = interrupted_build(memory, 3, shards=shards)
     stage = plan.stages[0]
-    flags = journal.flags(stage)
+    flags = journal.flags(stage.index, stage.grid)
     (window,) = flags.windows()
     begun = flags.begun(window)
     # one block is done, which is forgotten now

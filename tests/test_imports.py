@@ -20,9 +20,9 @@ FLOORS = tuple(
         "boxes content errors metadata.physical_units storage.owner storage.transpose text warn _version",
         "arguments blocking chunking factors internals memory metadata options plan planner reductions sources.phantom",
         "level_coordinates progress runs source_coordinates sources storage",
-        "block carry journal naming storage.write_units",
+        "block carry flags journal naming storage.write_units",
         "execute extremes stages",
-        "accessor build cli demo existing labelled prepare prepared pyramid target update verify",
+        "accessor build cli demo existing labelled prepare prepared pyramid target unfinished update verify",
     )
 )
 MODULES = sorted(

@@ -19,7 +19,8 @@ import zarr
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
-from chunkpyramid.journal import Flags, Journal
+from chunkpyramid.flags import Flags
+from chunkpyramid.journal import Journal
 from chunkpyramid.plan import Stage
 
 SHAPE = (33, 40, 37)
@@ -117,7 +118,7 @@ def test_a_killed_build_ends_byte_for_byte_as_one_that_was_not(
 def flags_of(target: Any, stage: Stage) -> Flags:
     journal = Journal.find(zarr.open_group(target, mode="r"))
     assert journal is not None
-    return journal.flags(stage)
+    return journal.flags(stage.index, stage.grid)
 
 
 def test_blocks_in_flight_are_known_as_begun_and_not_done(tmp_path: Path, source: Path) -> None:

@@ -18,7 +18,8 @@ from hypothesis.extra import numpy as npst
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
-from chunkpyramid.journal import BlockSet, Flags, Journal
+from chunkpyramid.flags import BlockSet, Flags
+from chunkpyramid.journal import Journal
 
 
 class RememberingFileSystem(AsyncFileSystem):
@@ -55,7 +56,7 @@ def test_flags_are_kept_by_every_store(store: str, path: str, zarr_format: Any, 
     group = zarr.create_group(STORES[store](tmp_path), path=path, zarr_format=zarr_format)
     plan = cp.plan_pyramid(np.zeros((48, 40), np.uint8), {}, chunks=4, levels=1)
     journal = Journal.create(group, None, {})
-    flags = replace(journal.flags(plan.stages[0]), grid=(12, 10), most=30)
+    flags = replace(journal.flags(0, plan.stages[0].grid), grid=(12, 10), most=30)
     windows = list(flags.windows())
     assert len(windows) == 4
     begun, done = np.zeros((2, 12, 10), bool)

@@ -22,7 +22,7 @@ from zarr.storage import MemoryStore
 
 from chunkpyramid.execute import run_stage
 from chunkpyramid.boxes import Box
-from chunkpyramid.journal import Flags
+from chunkpyramid.flags import Flags
 from chunkpyramid.memory import peak_memory
 
 

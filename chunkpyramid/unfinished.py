@@ -1,0 +1,63 @@
+"""Builds and updates that have not been finished: whether this one goes on with them, and how they are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import zarr
+
+from chunkpyramid.boxes import Box
+from chunkpyramid.errors import BuildError, TargetExistsError
+from chunkpyramid.journal import Journal
+from chunkpyramid.text import format_region
+
+__all__ = ["check_fingerprint", "check_region", "update_fingerprint"]
+
+
+def check_fingerprint(journal: Journal, fingerprint: Mapping[str, Any], where: str) -> None:
+    """Raise `TargetExistsError` unless the unfinished build has this fingerprint, naming what differs."""
+    found = journal.fingerprint
+    differences = [
+        f"{key}: {found.get(key)!r} there, {fingerprint.get(key)!r} now"
+        for key in sorted({*found, *fingerprint})
+        if found.get(key) != fingerprint.get(key)
+    ]
+    if "update" in found:
+        raise TargetExistsError(
+            f"{where} holds a pyramid whose update has not been finished: {_how_to_finish(found)}, or pass "
+            "overwrite=True to build anew"
+        )
+    if differences:
+        raise TargetExistsError(
+            f"{where} holds an unfinished build with another plan ({'; '.join(differences)}): run it with the "
+            "arguments it was begun with, or pass overwrite=True to begin anew"
+        )
+
+
+def check_region(journal: Journal, region: Box | None, group: zarr.Group) -> None:
+    """Raise `BuildError` unless an update of this region finishes what is unfinished, saying how to finish it."""
+    found = journal.fingerprint
+    if "update" in found:
+        if region is not None and region.contains(_updated_region(found)):
+            return
+        raise BuildError(f"an update of {group} has not been finished: {_how_to_finish(found)}")
+    raise BuildError(
+        f"a build into {group} has not been finished: run build_pyramid again with the same arguments to resume it"
+    )
+
+
+def update_fingerprint(region: Box) -> dict[str, Any]:
+    """Return the fingerprint of an update of a region of level 0."""
+    return {"update": [list(region.start), list(region.stop)]}
+
+
+def _updated_region(fingerprint: Mapping[str, Any]) -> Box:
+    """Return the region of level 0 that an update is of."""
+    start, stop = fingerprint["update"]
+    return Box(tuple(start), tuple(stop))
+
+
+def _how_to_finish(fingerprint: Mapping[str, Any]) -> str:
+    region = format_region(_updated_region(fingerprint))
+    return f"run update_pyramid for the region {region}, or one around it, to finish it"
