@@ -29,7 +29,7 @@ from chunkpyramid.prepared import Prepared
 from chunkpyramid.pyramid import Pyramid
 from chunkpyramid.runs import begin_run
 from chunkpyramid.stages import Progress, Work, check_progress
-from chunkpyramid.storage.nodes import consolidate, consolidate_around, level_array
+from chunkpyramid.storage.nodes import consolidate, consolidate_around, is_consolidated, level_array
 from chunkpyramid.storage.staging import StagedStore
 from chunkpyramid.target import Action, Target
 
@@ -131,7 +131,8 @@ def build_pyramid(
         Continue an unfinished build with the same plan, skipping the blocks that are done. If it is still at work in
         another process, that one ends with `OvertakenError`. One that has been finished is returned as it is.
     overwrite : bool
-        Replace the target group and all that is in it (in place: the levels of the same image beside the source).
+        Replace the target group with all groups and arrays in it; files beside them stay. In place: the levels of the
+        same image beside the source.
     progress : bool or callable
         True shows a progress bar; a callable is called with the numbers of blocks done and of all blocks.
 
@@ -262,6 +263,8 @@ def _finished(prepared: Prepared, group: zarr.Group) -> Pyramid:
         group,
     )
     group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
+    # the process that finished it may have been killed right then
+    _announce(prepared, group, was_consolidated=is_consolidated(group))
     return Pyramid(group, prepared.multiscale)
 
 
@@ -299,10 +302,15 @@ def _commit(prepared: Prepared, group: zarr.Group, journal: Journal) -> None:
         multiscale = replace(multiscale, kept={**multiscale.kept, "omero": omero})
     attributes = {**prepared.carried, **group.attrs.asdict()}
     group.attrs.put(ome.with_multiscale(attributes, multiscale, prepared.ome_version, __version__))
-    consolidated = prepared.layout == "datatree" or journal.was_consolidated
+    was_consolidated = journal.was_consolidated
     Journal.close(group)
+    _announce(prepared, group, was_consolidated=was_consolidated)
+
+
+def _announce(prepared: Prepared, group: zarr.Group, *, was_consolidated: bool) -> None:
+    """Tell of a finished pyramid where others look for it; done twice it is as done once."""
     if prepared.image is not None:
         prepared.image.list_labels(prepared.name)
-    if consolidated:
+    if prepared.layout == "datatree" or was_consolidated:
         consolidate(group)
     consolidate_around(group)

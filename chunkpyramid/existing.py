@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,12 +78,16 @@ def _reduction(pyramid: Pyramid) -> Reduction:
             f"parameters {dict(parameters)}): only pyramids of build_pyramid can be computed again"
         )
     background = parameters.get("background", 0)
+    try:
+        # NaN and infinities are strings in JSON
+        background = float(background) if isinstance(background, str) else background
+    except ValueError as error:
+        raise ArgumentError(f"the metadata of {pyramid.group} have the background {background!r}") from error
     return resolve_method(
         method,
         pyramid.levels[0].dtype,
         sparse=bool(parameters.get("sparse", False)),
-        # NaN and infinities are strings in JSON
-        background=float(background) if isinstance(background, str) else background,
+        background=background,
         rounding=parameters.get("rounding", "nearest"),
     )
 
@@ -95,7 +100,9 @@ def _factors(pyramid: Pyramid) -> list[Shape]:
     before = (1,) * len(shape)
     for level, coordinates in zip(pyramid.levels[1:], pyramid.coordinates[1:], strict=True):
         # not divided: a voxel size can be 0
-        total = tuple(round(a / b) if b else 0 for a, b in zip(coordinates.scale, first, strict=True))
+        total = tuple(
+            round(a / b) if b and math.isfinite(a / b) else 0 for a, b in zip(coordinates.scale, first, strict=True)
+        )
         fits = len(total) == len(shape) and all(t >= 1 and t % b == 0 for t, b in zip(total, before, strict=True))
         if not fits or ceil_shape(shape, total) != _ints(level.shape):
             raise ArgumentError(

@@ -13,7 +13,7 @@ import zarr
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, WrapperStore
 
-__all__ = ["keys_of_worker", "pool_size", "protocol_of", "unwrapped", "wait_for", "zarr_arrays_in"]
+__all__ = ["keys_of_worker", "place_of", "pool_size", "unwrapped", "wait_for", "zarr_arrays_in"]
 
 T = TypeVar("T")
 
@@ -32,11 +32,22 @@ def unwrapped(store: Any) -> Any:
     return store
 
 
-def protocol_of(store: FsspecStore) -> tuple[str, ...]:
-    """Return the names of the file system of a store, also of one that was made asynchronous."""
-    filesystem: Any = getattr(store.fs, "sync_fs", store.fs)
+def place_of(store: FsspecStore) -> tuple[tuple[str, ...], str]:
+    """Return the names of the file system that a store is on in the end, and its path there.
+
+    That is the one under caches, folders taken for roots, and what makes it asynchronous.
+    """
+    filesystem: Any = store.fs
+    path = str(store.path)
+    while True:
+        under = getattr(filesystem, "sync_fs", None) or getattr(filesystem, "fs", None)
+        if under is None:
+            break
+        if getattr(filesystem, "fs", None) is under and isinstance(getattr(filesystem, "path", None), str):
+            path = f"{filesystem.path.rstrip('/')}/{path.lstrip('/')}"
+        filesystem = under
     protocol = getattr(filesystem, "protocol", ())
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+    return ((protocol,) if isinstance(protocol, str) else tuple(protocol)), path
 
 
 def pool_size(pool: Any) -> int | None:

@@ -195,4 +195,28 @@ def open_labelled(labels_of: Any, target: Any, storage_options: Mapping[str, Any
         raise ArgumentError(f"labels_of={labels_of!r} is no OME-Zarr image: it has no multiscales metadata")
     if isinstance(node.get(LABELS), zarr.Array):
         raise TargetExistsError(f"{node} has an array {LABELS!r}, where the group of its labels is to go")
+    _check_list(node)
     return LabelledImage(as_it_is(writable_group(node)), multiscale)
+
+
+def _check_list(image: zarr.Group) -> None:
+    """Raise `ArgumentError` unless the list of an image's labels, if there is one, can be added to."""
+    own: Any = image.metadata.zarr_format
+    other: Any = 5 - own
+    path = f"{image.path}/{LABELS}".lstrip("/")
+    try:
+        zarr.open_group(image.store, path=path, mode="r", zarr_format=other, use_consolidated=False)
+    except (FileNotFoundError, ValueError):
+        pass
+    else:
+        raise ArgumentError(
+            f"the labels of {image} are a group of zarr format {other}, and the image is of format {own}: give target="
+        )
+    labels = image.get(LABELS)
+    attributes: Any = labels.attrs.asdict() if labels is not None else {}
+    content = attributes.get("ome", {}) if own == 3 else attributes
+    listed = content.get(LABELS, []) if isinstance(content, Mapping) else content
+    if not isinstance(listed, list):
+        raise ArgumentError(
+            f"the metadata of {labels} are malformed, so no labels can be listed there: mend them, or give target="
+        )

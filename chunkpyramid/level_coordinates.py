@@ -222,6 +222,9 @@ def _as_stored(variable: xr.Variable) -> Any:
         variable = variable.astype(object)
     kept = KEPT_ENCODING[:2] if variable.dtype.kind == "O" else KEPT_ENCODING
     stored = variable.copy(deep=False)
-    stored.attrs = with_finite_numbers(variable.attrs)
+    # xarray has its own way to store a fill value
+    stored.attrs = {
+        name: value if name == "_FillValue" else with_finite_numbers(value) for name, value in variable.attrs.items()
+    }
     stored.encoding = {key: variable.encoding[key] for key in kept if key in variable.encoding}
     return stored

@@ -28,6 +28,7 @@ from chunkpyramid.storage.nodes import (
     is_local_path,
     level_array,
     path_id,
+    plain_files,
     plain_path,
     shape_in,
     store_id,
@@ -173,7 +174,8 @@ class Target:
             Journal.close(group)
             if not prepared.in_place and (journal is not None or not is_new):
                 # metadata first: without them it is no pyramid any more
-                for name in sorted(names(group.store, group.path) - {SCRATCH}, key=lambda name: "." not in name):
+                there = names(group.store, group.path) - {SCRATCH} - plain_files(group)
+                for name in sorted(there, key=lambda name: "." not in name):
                     remove_node(group.store, f"{group.path}/{name}".lstrip("/"))
         group = group_of(run, prepared.format.zarr_format)
         told = {"levels": [level.path for level in own], "consolidated": consolidated}

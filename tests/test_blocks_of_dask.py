@@ -60,7 +60,7 @@ def test_an_asynchronous_client_is_refused(tmp_path: Path) -> None:
 
     async def build() -> None:
         async with Client(
-            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, asynchronous=True
+            n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0", asynchronous=True
         ):
             with pytest.raises(cp.ArgumentError, match="asynchronous"):
                 cp.build_pyramid(IMAGE, tmp_path / "new.zarr")

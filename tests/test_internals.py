@@ -19,7 +19,7 @@ from dask.local import MultiprocessingPoolExecutor
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid
-from chunkpyramid.internals import keys_of_worker, pool_size, protocol_of, unwrapped, wait_for, zarr_arrays_in
+from chunkpyramid.internals import keys_of_worker, place_of, pool_size, unwrapped, wait_for, zarr_arrays_in
 from chunkpyramid.storage.codec import OneChunk
 
 OWNERS = ("self", "cls")
@@ -44,7 +44,7 @@ def test_stores_are_found_under_their_wrappers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("url", "protocol"), [("memory://a/b", "memory"), ("file:///tmp/a", "file")])
 def test_file_systems_tell_their_protocol(url: str, protocol: str) -> None:
-    assert protocol in protocol_of(FsspecStore.from_url(url))
+    assert protocol in place_of(FsspecStore.from_url(url))[0]
 
 
 def test_pools_tell_how_many_tasks_they_run() -> None:
@@ -57,7 +57,7 @@ def test_pools_tell_how_many_tasks_they_run() -> None:
 def test_workers_tell_the_tasks_that_they_know() -> None:
     from distributed import Client, get_worker
 
-    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+    with Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as client:
 
         def own_keys() -> list[str]:
             return [str(key) for key in keys_of_worker(get_worker())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
+from chunkpyramid import build
 
 IMAGE = np.random.default_rng(3).integers(0, 255, (2, 24, 40, 36)).astype(np.uint8)
 LABELS = (IMAGE[0] // 60).astype(np.uint32)
@@ -115,6 +117,42 @@ def test_copies_of_labels_tell_where_their_image_is(image: Path, tmp_path: Path)
     with pytest.warns(cp.MetadataWarning, match=r"labels of the image .* is left out"):
         copy = cp.build_pyramid(image / "labels" / "cells", MemoryStore(), levels=1)
     assert ome_of(copy.group)["image-label"]["source"] == {}
+
+
+def test_lists_of_labels_that_cannot_be_added_to_are_refused_beforehand(image: Path) -> None:
+    own: Any = zarr.open_group(image, mode="r").metadata.zarr_format
+    for zarr_format, attributes in (
+        (5 - own, {"labels": ["old"]}),
+        (own, {"ome": None} if own == 3 else {"labels": "abc"}),
+        (own, {"ome": {"labels": "abc"}} if own == 3 else {"labels": {"a": 1}}),
+    ):
+        zarr.open_group(image / "labels", mode="w", zarr_format=zarr_format, attributes=attributes)
+        before = sorted(image.rglob("*"))
+        with pytest.raises(cp.ArgumentError, match="labels"):
+            cp.build_pyramid(LABELS, labels_of=image, name="cells", chunks=8)
+        assert sorted(image.rglob("*")) == before
+        shutil.rmtree(image / "labels")
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part:UserWarning")
+@pytest.mark.parametrize("then", ["labels", "consolidated"])
+def test_what_a_build_that_was_killed_at_its_very_end_has_left_is_done_when_it_is_run_again(
+    then: str, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def die(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(build, "_announce", die)
+        if then == "consolidated":
+            zarr.consolidate_metadata(image)
+        with pytest.raises(KeyboardInterrupt):
+            cp.build_pyramid(LABELS, labels_of=image, name="cells", chunks=8)
+    assert cp.build_pyramid(LABELS, labels_of=image, name="cells", chunks=8).plan is None
+    assert ome_of(zarr.open_group(image / "labels", mode="r"))["labels"] == ["cells"]
+    if then == "consolidated":
+        assert "labels/cells/0" in zarr.open_group(image, mode="r")
 
 
 def test_floats_are_no_labels(image: Path) -> None:

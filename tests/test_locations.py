@@ -6,10 +6,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 import zarr
+from zarr.storage import FsspecStore
 
 import chunkpyramid as cp
 
@@ -118,3 +121,24 @@ def test_a_folder_that_cannot_be_written() -> None:
 def test_a_handle_with_a_store_of_its_own(image: Path) -> None:
     array = zarr.open_array(image / "0", mode="r+")
     assert cp.build_pyramid(array, levels=1, method="max", overwrite=True).group.store_path.store.root == image
+
+
+@pytest.mark.parametrize("kind", ["files", "array", "source"])
+def test_what_is_no_group_in_an_object_store_is_never_overwritten(kind: str) -> None:
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    root = f"/{uuid4().hex}"
+    source: Any = IMAGE
+    if kind == "files":
+        files.pipe(f"{root}/notes/precious.txt", b"x")
+    else:
+        zarr.create_array(FsspecStore.from_url(f"memory:/{root}/0"), data=IMAGE)
+        source = f"memory:/{root}/0" if kind == "source" else IMAGE
+    before = {path: files.cat(path) for path in files.find(root)}
+    for overwrite in (False, True, True):
+        with pytest.raises(cp.TargetExistsError, match="never overwritten: choose another target"):
+            cp.build_pyramid(source, f"memory:/{root}", levels=1, overwrite=overwrite)
+        with pytest.raises(cp.TargetExistsError, match="never overwritten"):
+            cp.build_pyramid(IMAGE, FsspecStore.from_url(f"memory:/{root}"), levels=1, overwrite=overwrite)
+    assert {path: files.cat(path) for path in files.find(root)} == before

@@ -257,9 +257,10 @@ def test_metadata_are_json_that_all_can_read(zarr_format: Any, layout: str, tmp_
     pyramid = cp.build_pyramid(array, tmp_path / "p.zarr", levels=1, layout=layout, zarr_format=zarr_format)
     assert pyramid.multiscale.parameters["background"] == "nan"
     np.testing.assert_array_equal(pyramid.levels[1][...], [[2.0]])
-    told = {"missing_value": "NaN", "valid_range": ["-Infinity", "Infinity"], "deep": {"a": [1.5, "NaN"]}}
+    told = {"valid_range": ["-Infinity", "Infinity"], "deep": {"a": [1.5, "NaN"]}}
     for level in pyramid.levels:
         assert {key: level.attrs[key] for key in told} == told
+        assert "missing_value" not in level.attrs
 
     def refuse(number: str) -> None:
         raise AssertionError(number)
@@ -269,6 +270,32 @@ def test_metadata_are_json_that_all_can_read(zarr_format: Any, layout: str, tmp_
             json.loads(path.read_text(), parse_constant=refuse)
     again = cp.build_pyramid(tmp_path / "p.zarr" / pyramid.multiscale.paths[0], MemoryStore(), levels=1)
     assert again.multiscale.parameters == pyramid.multiscale.parameters
+
+
+@FORMATS
+@pytest.mark.parametrize("source_format", [2, 3])
+@pytest.mark.parametrize("declared", [{}, {"_FillValue": np.nan}, {"missing_value": np.nan}, "both"])
+def test_xarray_can_save_again_what_it_reads(
+    declared: Any, source_format: Any, zarr_format: Any, tmp_path: Path
+) -> None:
+    declared = {"_FillValue": np.nan, "missing_value": np.nan} if declared == "both" else declared
+    values = np.where(RNG.random((8, 6)) < 0.2, np.nan, 1.0)
+    array = xr.DataArray(values, dims=("y", "x"), attrs=declared, coords={"y": np.arange(8.0)}, name="t")
+    array.to_dataset().to_zarr(tmp_path / "s.zarr", zarr_format=source_format, consolidated=False)
+    for index, options in enumerate(({}, {"mask_and_scale": False})):
+        with xr.open_zarr(tmp_path / "s.zarr", consolidated=False, **options) as opened:
+            opened["t"].pyramid.build(tmp_path / f"p{index}.zarr", levels=1, zarr_format=zarr_format)
+        for level in ("s0", "s1"):
+            with xr.open_zarr(tmp_path / f"p{index}.zarr" / level, consolidated=False) as found:
+                found.load().to_zarr(tmp_path / f"{index}{level}.zarr", zarr_format=zarr_format, consolidated=False)
+                assert found["t"].dtype == "f8"
+                assert list(found["y"].values) == ([*range(8)] if level == "s0" else [0.5, 2.5, 4.5, 6.5])
+
+
+def test_an_infinite_fill_value_of_integers_is_warned_of() -> None:
+    source = xr.DataArray(np.zeros((8, 8), "i2"), dims=("y", "x"), attrs={"_FillValue": np.inf})
+    with pytest.warns(cp.MetadataWarning, match="_FillValue=inf is no value"):
+        cp.build_pyramid(source, MemoryStore(), levels=1)
 
 
 @FORMATS

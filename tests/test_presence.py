@@ -112,7 +112,7 @@ def test_workers_that_see_another_place_are_an_error(tmp_path: Path, monkeypatch
     source(tmp_path / "here" / "source.zarr")
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path / "there")
-    cluster = LocalCluster(n_workers=1, dashboard_address=None)
+    cluster = LocalCluster(n_workers=1, dashboard_address=":0")
     with dask.config.set(scheduler=None), cluster, Client(cluster):
         monkeypatch.chdir(tmp_path / "here")
         with pytest.raises(cp.BuildError, match=r"does not see the array .*source\.zarr") as error:
@@ -193,3 +193,20 @@ def test_consolidated_metadata_can_be_all_there_is(zarr_format: Any, tmp_path: P
         (tmp_path / "g.zarr" / "inner" / "deep" / "raw" / name).unlink(missing_ok=True)
     pyramid = cp.build_pyramid(opened, tmp_path / "target.zarr", **OPTIONS)
     np.testing.assert_array_equal(pyramid.levels[0][...], VOLUME)
+
+
+@pytest.mark.parametrize("kind", ["grown", "another dtype"])
+def test_an_array_is_what_it_is_now_not_what_it_was_when_it_was_opened(kind: str, tmp_path: Path) -> None:
+    array = zarr.create_array(tmp_path / "s.zarr", data=VOLUME[:8], chunks=(8, 8, 8))
+    opened, lazy = zarr.open_array(tmp_path / "s.zarr", mode="r"), da.from_zarr(str(tmp_path / "s.zarr")) + 0
+    wanted = VOLUME if kind == "grown" else VOLUME.astype("f4") * 1000
+    if kind == "grown":
+        array.resize(VOLUME.shape)
+        array[...] = VOLUME
+    else:
+        zarr.create_array(tmp_path / "s.zarr", data=wanted, chunks=(8, 8, 8), overwrite=True)
+    pyramid = cp.build_pyramid(opened, tmp_path / "p.zarr", levels=1)
+    np.testing.assert_array_equal(pyramid.levels[0][...], wanted)
+    assert cp.verify_pyramid(tmp_path / "p.zarr").ok
+    with pytest.raises(cp.ArgumentError, match=r"s\.zarr is not what it was when it was opened"):
+        cp.build_pyramid(lazy, tmp_path / "q.zarr", levels=1)

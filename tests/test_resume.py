@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import dask
 import dask.array
 import numpy as np
 import pytest
+import xarray as xr
 import zarr
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, ZipStore
 
 import chunkpyramid as cp
 from chunkpyramid.flags import Flags
@@ -413,8 +415,9 @@ def test_building_in_place_never_touches_the_source(tmp_path: Path, zarr_format:
     assert contents(*kept) == before
     pyramid = cp.build_pyramid(root / "0", **options)
     assert contents(*kept) == before
+    assert cp.build_pyramid(root / "0", **options).plan is None
     with pytest.raises(cp.TargetExistsError, match="already"):
-        cp.build_pyramid(root / "0", **options)
+        cp.build_pyramid(root / "0", **options | {"method": "max"})
     assert cp.build_pyramid(root / "0", overwrite=True, **options | {"levels": 1}).levels[0].shape == SHAPE
     assert contents(*kept) == before
     assert zarr.open_group(root, mode="r").attrs["about"] == "mouse"
@@ -453,16 +456,60 @@ def test_a_source_that_a_link_leads_to_is_not_overwritten(tmp_path: Path, kind: 
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("view", ["itself", "view", "array", "transposed"])
+MAPPED: dict[str, Callable[[Any], Any]] = {
+    "itself": lambda mapped: mapped,
+    "view": lambda mapped: mapped[1:],
+    "array": lambda mapped: np.asarray(mapped)[::2],
+    "transposed": lambda mapped: np.asarray(mapped.T),
+}
+
+
+@pytest.mark.parametrize("view", MAPPED)
 def test_a_file_that_the_source_is_mapped_from_is_not_overwritten(tmp_path: Path, view: str) -> None:
     cp.build_pyramid(VOXELS, tmp_path / "target.zarr", **OPTIONS)
     np.save(tmp_path / "target.zarr" / "raw.npy", VOXELS)
-    mapped = np.load(tmp_path / "target.zarr" / "raw.npy", mmap_mode="r")
-    views = {"itself": mapped, "view": mapped[1:], "array": np.asarray(mapped)[::2], "transposed": np.asarray(mapped.T)}
+    source = MAPPED[view](np.load(tmp_path / "target.zarr" / "raw.npy", mmap_mode="r"))
     before = contents(tmp_path)
     with pytest.raises(cp.ArgumentError, match=r"raw\.npy"):
-        cp.build_pyramid(views[view], tmp_path / "target.zarr", overwrite=True, **OPTIONS)
+        cp.build_pyramid(source, tmp_path / "target.zarr", overwrite=True, **OPTIONS)
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["cached", "folder as root", "zip path", "zip store", "dask of zip"])
+def test_a_source_in_the_target_is_seen_through_what_is_around_it(tmp_path: Path, kind: str) -> None:
+    from fsspec.implementations.dirfs import DirFileSystem
+    from fsspec.implementations.local import LocalFileSystem
+
+    root = tmp_path / "target.zarr"
+    cp.build_pyramid(VOXELS, root, **OPTIONS)
+    shutil.make_archive(str(tmp_path / "packed"), "zip", root)
+    shutil.move(tmp_path / "packed.zip", root / "packed.zip")
+    source: Any = f"simplecache::file://{root}/0"
+    if kind == "folder as root":
+        filesystem = DirFileSystem(str(root), LocalFileSystem())
+        source = zarr.open_array(FsspecStore(AsyncFileSystemWrapper(filesystem, asynchronous=True), path="0"), mode="r")
+    elif kind.startswith("zip"):
+        source = root / "packed.zip" / "0"
+        source = (
+            source if kind == "zip path" else zarr.open_group(ZipStore(root / "packed.zip", mode="r"), mode="r")["0"]
+        )
+    elif kind == "dask of zip":
+        source = dask.array.from_zarr(zarr.open_group(ZipStore(root / "packed.zip", mode="r"), mode="r")["0"])
+    before = contents(tmp_path)
+    with pytest.raises(cp.ArgumentError, match="contains the source"):
+        cp.build_pyramid(source, root, overwrite=True, **OPTIONS)
+    assert contents(tmp_path) == before
+
+
+def test_files_beside_what_is_overwritten_stay(tmp_path: Path) -> None:
+    cp.build_pyramid(VOXELS, tmp_path / "target.zarr", **OPTIONS)
+    np.save(tmp_path / "target.zarr" / "raw.npy", VOXELS + 1)
+    mapped = np.load(tmp_path / "target.zarr" / "raw.npy", mmap_mode="r")
+    pyramid = cp.build_pyramid(
+        xr.DataArray(mapped, dims=("z", "y", "x")), tmp_path / "target.zarr", overwrite=True, **OPTIONS
+    )
+    np.testing.assert_array_equal(pyramid.levels[0][...], VOXELS + 1)
+    np.testing.assert_array_equal(np.load(tmp_path / "target.zarr" / "raw.npy"), VOXELS + 1)
 
 
 def test_what_links_in_the_target_lead_to_is_not_deleted(tmp_path: Path) -> None:

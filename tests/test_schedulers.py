@@ -38,7 +38,7 @@ def cluster(*, processes: bool) -> Iterator[Any]:
     with (
         warnings.catch_warnings(),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=4, processes=processes, dashboard_address=None, memory_limit="2 GiB"
+            n_workers=2, threads_per_worker=4, processes=processes, dashboard_address=":0", memory_limit="2 GiB"
         ) as local,
         distributed.Client(local),
     ):

@@ -41,7 +41,7 @@ class Coordinates:
     axes: tuple[Axis, ...]
     scale: tuple[float, ...]
     translation: tuple[float, ...]
-    known: bool = field(default=False, compare=False)
+    known: bool = field(default=False, compare=False, repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def plain_attributes(attributes: Mapping[str, Any], dtype: Any, owner: str = "")
     """
     plain: dict[str, Any] = {}
     for name, value in attributes.items():
-        if name == FILL:
+        if name in (FILL, MISSING):
             value = _decoded(value, dtype)
         try:
             plain[str(name)] = _plain(value)
@@ -46,6 +46,11 @@ def plain_attributes(attributes: Mapping[str, Any], dtype: Any, owner: str = "")
                 f"the attribute {name!r}{owner} is left out: zarr cannot store {type(value).__name__} in attributes; "
                 "convert it, or drop it from the source"
             )
+    missing = plain.get(MISSING)
+    if getattr(dtype, "kind", "O") == "f" and isinstance(missing, float) and missing != missing:
+        # JSON has no NaN, but there is a way to store this one
+        del plain[MISSING]
+        plain.setdefault(FILL, missing)
     return plain
 
 
@@ -169,7 +174,7 @@ def _as_number(value: Any, dtype: np.dtype[Any]) -> Any:
         return None
     if dtype.kind == "f":
         return float(dtype.type(value))
-    if value != value or value != int(value):
+    if not math.isfinite(value) or value != int(value):
         return None
     info = np.iinfo(dtype) if dtype.kind in "iu" else None
     low, high = (0, 1) if info is None else (info.min, info.max)

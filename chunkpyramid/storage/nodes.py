@@ -13,17 +13,18 @@ from zipfile import is_zipfile
 import numpy as np
 import zarr
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, StorePath, ZipStore
 
 from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
-from chunkpyramid.internals import protocol_of, unwrapped, wait_for
+from chunkpyramid.internals import place_of, unwrapped, wait_for
 from chunkpyramid.storage.staging import SCRATCH
 
 __all__ = [
     "DIMENSIONS",
     "array_name",
     "as_it_is",
+    "as_stored",
     "check_deletes",
     "consolidate",
     "consolidate_around",
@@ -42,6 +43,7 @@ __all__ = [
     "open_node",
     "parent_group",
     "path_id",
+    "plain_files",
     "plain_path",
     "shape_in",
     "store_id",
@@ -57,7 +59,7 @@ METADATA_FILES = {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 def is_in_memory(store: Any) -> bool:
     """Whether the store lives in the memory of this process, where no other process can write."""
     store = unwrapped(store)
-    return "memory" in protocol_of(store) if isinstance(store, FsspecStore) else isinstance(store, MemoryStore)
+    return "memory" in place_of(store)[0] if isinstance(store, FsspecStore) else isinstance(store, MemoryStore)
 
 
 def is_local_path(location: object) -> bool:
@@ -88,7 +90,7 @@ def open_node(
         If there is none.
     """
     if isinstance(location, zarr.Array):
-        return location
+        return as_stored(location)
     if isinstance(location, zarr.Group):
         return as_it_is(location)
     location, path = _unpacked(plain_path(location))
@@ -132,6 +134,18 @@ def as_it_is(group: zarr.Group) -> zarr.Group:
     if group.metadata.consolidated_metadata is None:
         return group
     return _opened(group.store, group.path, group.metadata.zarr_format)
+
+
+def as_stored(array: zarr.Array[Any]) -> zarr.Array[Any]:
+    """Return an array as it is now: it may have been made anew, or have grown, since it was opened.
+
+    Those of which there are no metadata now, or only those that a group above it has, are returned as they were.
+    """
+    mode: Any = "r" if array.store.read_only else "r+"
+    try:
+        return zarr.open_array(array.store, path=array.path, mode=mode, zarr_format=array.metadata.zarr_format)
+    except (FileNotFoundError, ValueError):
+        return array
 
 
 def _opened(store: Store, path: str, zarr_format: Any) -> zarr.Group:
@@ -259,11 +273,13 @@ def store_id(node: zarr.Array[Any] | zarr.Group) -> str:
     store = unwrapped(node.store)
     if isinstance(store, LocalStore):
         return path_id(store.root / node.path)
+    if isinstance(store, ZipStore):
+        return f"{path_id(store.path)}/{node.path}".rstrip("/")
     if isinstance(store, FsspecStore):
-        protocols = protocol_of(store)
+        protocols, path = place_of(store)
         if {"file", "local"} & set(protocols):
-            return path_id(f"{store.path}/{node.path}")
-        root = f"{protocols[0]}://{store.path}"
+            return path_id(f"{path}/{node.path}")
+        root = f"{'/'.join(protocols[:1])}://{path}"
     else:
         root = str(store)
     return f"{root.rstrip('/')}/{node.path}".rstrip("/")
@@ -302,21 +318,37 @@ def existing_group(
         node = zarr.open(target, mode="r+", use_consolidated=False, storage_options=_options(target, storage_options))
     except FileNotFoundError:
         # a build that was killed at its very beginning leaves nothing but its scratch folder
-        there = {name for name in os.listdir(target) if not name.startswith(SCRATCH)} if is_local_path(target) else None
+        there = {name for name in _names_at(target, storage_options) if not name.startswith(SCRATCH)}
         if not there:
             return None
         if is_new and there & {"zarr.json", ".zgroup"}:
             # another process has made the group just now
             return existing_group(target, storage_options, is_new=False)
         raise TargetExistsError(
-            f"{os.fspath(target)!r} holds files that are no zarr group; they are never overwritten: choose another "
-            "target"
+            f"{target!r} holds what is no zarr group ({', '.join(sorted(there)[:3])}, ...); it is never overwritten: "
+            "choose another target"
         ) from None
     except (TypeError, ValueError, KeyError, AttributeError, ImportError, OSError) as error:
         raise ArgumentError(f"target {target!r} cannot be opened as a path, URL or zarr store: {error}") from error
     if isinstance(node, zarr.Array):
         raise TargetExistsError(f"there is a zarr array at {target!r}, where a group is to go: choose another target")
     return node
+
+
+def _names_at(target: Any, storage_options: Mapping[str, Any] | None) -> set[str]:
+    """Return the names of what is right below a place, be it zarr or not."""
+    if is_local_path(target):
+        return set(os.listdir(target))
+    store, path = (target.store, target.path) if isinstance(target, StorePath) else (target, "")
+    if isinstance(store, str):
+        store = FsspecStore.from_url(store, storage_options=dict(storage_options or {}), read_only=True)
+    if not isinstance(store, Store):
+        return {key.partition("/")[0] for key in store}
+
+    async def names() -> set[str]:
+        return {name.rstrip("/") async for name in store.list_dir(path)}
+
+    return wait_for(names())
 
 
 def _check_local_target(path: Path) -> None:
@@ -341,6 +373,15 @@ def entries(group: zarr.Group) -> list[str]:
         return {name.rstrip("/") async for name in group.store.list_dir(group.path)}
 
     return sorted(name for name in wait_for(names()) - METADATA_FILES if not name.startswith(SCRATCH))
+
+
+def plain_files(group: zarr.Group) -> set[str]:
+    """Return the names of the files in the folder of a group that are none of zarr's."""
+    store: Any = unwrapped(group.store)
+    folder = store.root / group.path if isinstance(store, LocalStore) else None
+    if folder is None or not folder.is_dir():
+        return set()
+    return {entry.name for entry in folder.iterdir() if entry.is_file()} - METADATA_FILES
 
 
 def empty_group(

@@ -11,9 +11,10 @@ from typing import Any
 
 import zarr
 
-from chunkpyramid.errors import BuildError, SourceNotFoundError
+from chunkpyramid.errors import ArgumentError, BuildError, SourceNotFoundError
+from chunkpyramid.storage.codec import as_json
 from chunkpyramid.storage.keys import fetch
-from chunkpyramid.storage.nodes import store_id
+from chunkpyramid.storage.nodes import as_stored, store_id
 
 __all__ = ["Presence", "presences"]
 
@@ -38,11 +39,18 @@ class Presence:
         ------
         SourceNotFoundError
             If it is not there now.
+        ArgumentError
+            If it is another one now than when it was opened.
         """
         name = "zarr.json" if array.metadata.zarr_format == 3 else ".zarray"
         key = f"{array.path}/{name}".lstrip("/")
         (found,) = fetch(array.store, [(key, None)])
         if isinstance(found, bytes | memoryview):
+            if _described(as_stored(array)) != _described(array):
+                raise ArgumentError(
+                    f"the array {store_id(array)} is not what it was when it was opened: it has been made anew, or has "
+                    "grown; open it again"
+                )
             return Presence(array.store, key, store_id(array), _canonical(found))
         if found is not None or not _is_consolidated_alone(array):
             raise SourceNotFoundError(
@@ -76,6 +84,12 @@ def presences(arrays: Iterable[zarr.Array[Any]]) -> tuple[Presence, ...]:
     """Return the presences of arrays, each of them once."""
     found = {presence.name: presence for presence in map(Presence.of, arrays)}
     return tuple(found.values())
+
+
+def _described(array: zarr.Array[Any]) -> str:
+    described = {key: value for key, value in array.metadata.to_dict().items() if key != "attributes"}
+    # NaN are not equal but as text
+    return json.dumps(as_json(described), sort_keys=True)
 
 
 def _is_consolidated_alone(array: zarr.Array[Any]) -> bool:

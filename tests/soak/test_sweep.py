@@ -243,7 +243,7 @@ def cluster() -> Iterator[dict[str, Any]]:
     with (
         warnings.catch_warnings(),
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=3, processes=False, dashboard_address=None, memory_limit="4 GiB"
+            n_workers=2, threads_per_worker=3, processes=False, dashboard_address=":0", memory_limit="4 GiB"
         ) as local,
         distributed.Client(local) as client,
     ):
