@@ -340,6 +340,9 @@ def _names_at(target: Any, storage_options: Mapping[str, Any] | None) -> set[str
     if is_local_path(target):
         return set(os.listdir(target))
     store, path = (target.store, target.path) if isinstance(target, StorePath) else (target, "")
+    if isinstance(unwrapped(store), LocalStore):
+        # beside what is in a folder a group can be made, which leaves it as it is
+        return set()
     if isinstance(store, str):
         store = FsspecStore.from_url(store, storage_options=dict(storage_options or {}), read_only=True)
     if not isinstance(store, Store):
