@@ -6,7 +6,6 @@
 
 from chunkpyramid._version import __version__
 from chunkpyramid.accessor import PyramidAccessor
-from chunkpyramid.build import build_pyramid, plan_pyramid
 from chunkpyramid.errors import (
     ArgumentError,
     BuildError,
@@ -18,8 +17,11 @@ from chunkpyramid.errors import (
     SourceNotFoundError,
     TargetExistsError,
 )
-from chunkpyramid.plan import PyramidPlan
-from chunkpyramid.pyramid import Pyramid, open_pyramid
+from chunkpyramid.pyramid.build import build_pyramid, plan_pyramid
+from chunkpyramid.pyramid.plan import PyramidPlan
+from chunkpyramid.pyramid.pyramid import Pyramid, open_pyramid
+from chunkpyramid.pyramid.update import update_pyramid
+from chunkpyramid.pyramid.verify import ChunkProblem, Verification, verify_pyramid
 from chunkpyramid.reductions.downsample import (
     downsample,
     downsample_segmentation,
@@ -28,8 +30,6 @@ from chunkpyramid.reductions.downsample import (
     downsample_with_min_pooling,
     downsample_with_striding,
 )
-from chunkpyramid.update import update_pyramid
-from chunkpyramid.verify import ChunkProblem, Verification, verify_pyramid
 
 __all__ = [
     "ArgumentError",

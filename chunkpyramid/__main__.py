@@ -1,6 +1,6 @@
 """``python -m chunkpyramid``: the command line."""
 
-from chunkpyramid.cli import main
+from chunkpyramid.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -11,13 +11,13 @@ import xarray as xr
 
 from chunkpyramid.arguments import whole_number
 from chunkpyramid.boxes import Shape, ceil_div
-from chunkpyramid.build import build_pyramid, plan_pyramid
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.factors import FactorLike, cumulative_factors, resolve_factors
-from chunkpyramid.level_coordinates import dropped_coordinates, level_variables
 from chunkpyramid.metadata.missing import check_signs, leaving_out_missing
-from chunkpyramid.plan import PyramidPlan
-from chunkpyramid.pyramid import Pyramid
+from chunkpyramid.pyramid.build import build_pyramid, plan_pyramid
+from chunkpyramid.pyramid.factors import FactorLike, cumulative_factors, resolve_factors
+from chunkpyramid.pyramid.level_coordinates import dropped_coordinates, level_variables
+from chunkpyramid.pyramid.plan import PyramidPlan
+from chunkpyramid.pyramid.pyramid import Pyramid
 from chunkpyramid.reductions.methods import Reduction, auto_method, can_be_sparse, resolve_method
 from chunkpyramid.sources.dataarray import attributes_of_dataarray, coordinates_of_dataarray
 from chunkpyramid.warn import warn

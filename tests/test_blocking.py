@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkpyramid.blocking import (
+from chunkpyramid.boxes import Box, Shape, ceil_shape, lcm_shape, multiply, nested_order, tile
+from chunkpyramid.engine.blocking import (
     BLOCK_BYTES,
     BLOCKS_PER_SLOT,
     MOST_BLOCKS,
@@ -24,7 +25,6 @@ from chunkpyramid.blocking import (
     open_units,
     read_amplification,
 )
-from chunkpyramid.boxes import Box, Shape, ceil_shape, lcm_shape, multiply, nested_order, tile
 
 ndims = st.integers(1, 3)
 

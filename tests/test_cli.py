@@ -16,7 +16,7 @@ import zarr
 from click.testing import CliRunner, Result
 
 import chunkpyramid as cp
-from chunkpyramid.cli import cli, with_switches
+from chunkpyramid.cli.main import cli, with_switches
 
 IMAGE = np.random.default_rng(1).integers(0, 255, (10, 20, 24)).astype(np.uint8)
 

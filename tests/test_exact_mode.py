@@ -23,7 +23,7 @@ from test_methods import assert_same, cases
 import chunkpyramid as cp
 from chunkpyramid.boxes import AxisFootprint
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.plan import carry_chunks
+from chunkpyramid.pyramid.plan import carry_chunks
 from chunkpyramid.reductions.exact_mode import Runs
 from chunkpyramid.reductions.methods import resolve_method
 from chunkpyramid.reductions.reduction import Part
@@ -178,7 +178,7 @@ def test_processes_hand_each_other_the_carry(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cell_bytes", [1, 3000])
 def test_cells_smaller_than_chunks(cell_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chunkpyramid.plan.CELL_BYTES", cell_bytes)
+    monkeypatch.setattr("chunkpyramid.pyramid.plan.CELL_BYTES", cell_bytes)
     array = np.random.default_rng(4).integers(0, 5, (90, 70, 50)).astype(np.uint8)
     source = zarr.create_array({}, data=array, chunks=(12, 9, 8))
     with dask.config.set(scheduler="threads", num_workers=16):
@@ -198,7 +198,7 @@ CHILD = """
 import sys
 import dask
 import chunkpyramid as cp
-from chunkpyramid.memory import peak_memory
+from chunkpyramid.engine.memory import peak_memory
 
 source, target, limit = sys.argv[1:]
 with dask.config.set(scheduler="threads", num_workers=2):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.factors import cumulative_factors, resolve_factors
+from chunkpyramid.pyramid.factors import cumulative_factors, resolve_factors
 
 AXES = "tczyx"
 

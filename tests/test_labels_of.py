@@ -14,7 +14,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid import build
+from chunkpyramid.pyramid import build
 
 IMAGE = np.random.default_rng(3).integers(0, 255, (2, 24, 40, 36)).astype(np.uint8)
 LABELS = (IMAGE[0] // 60).astype(np.uint32)

@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 
 import chunkpyramid as cp
 from chunkpyramid.boxes import Box, Shape, ceil_shape, nested_order, tile
-from chunkpyramid.memory import BASELINE, GRAPH_BYTES_PER_TASK, MOST_TASKS_IN_A_GRAPH, graph_bytes, process_peak
-from chunkpyramid.plan import Level, PyramidPlan, Request, Stage, make_levels
-from chunkpyramid.planner import make_plan
+from chunkpyramid.engine.memory import BASELINE, GRAPH_BYTES_PER_TASK, MOST_TASKS_IN_A_GRAPH, graph_bytes, process_peak
+from chunkpyramid.pyramid.plan import Level, PyramidPlan, Request, Stage, make_levels
+from chunkpyramid.pyramid.planner import make_plan
 from chunkpyramid.reductions.methods import resolve_method
 from chunkpyramid.text import format_bytes
 

@@ -19,7 +19,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid import build
+from chunkpyramid.pyramid import build
 from chunkpyramid.storage.presence import presences
 
 VOLUME = np.random.default_rng(0).integers(1, 255, (16, 32, 32)).astype(np.uint8)

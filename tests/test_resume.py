@@ -21,9 +21,9 @@ from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, ZipStore
 
 import chunkpyramid as cp
-from chunkpyramid.flags import Flags
-from chunkpyramid.journal import Journal
-from chunkpyramid.plan import Stage
+from chunkpyramid.engine.flags import Flags
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.pyramid.plan import Stage
 
 SHAPE = (33, 40, 37)
 VOXELS = np.random.default_rng(0).integers(0, 60000, SHAPE, dtype=np.uint16)

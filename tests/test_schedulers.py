@@ -24,8 +24,8 @@ import zarr
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
-from chunkpyramid.execute import active_machine
-from chunkpyramid.memory import BASELINE
+from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.scheduler import active_machine
 
 SHAPE = (33, 40, 37)
 VOXELS = np.random.default_rng(0).normal(1000, 300, SHAPE).astype(np.float32)

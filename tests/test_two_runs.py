@@ -19,7 +19,7 @@ import zarr
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
-from chunkpyramid.runs import begin_run
+from chunkpyramid.engine.runs import begin_run
 from chunkpyramid.storage.owner import Owner
 from chunkpyramid.storage.staging import StagedStore
 

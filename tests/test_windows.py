@@ -18,8 +18,8 @@ from hypothesis.extra import numpy as npst
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
-from chunkpyramid.flags import BlockSet, Flags
-from chunkpyramid.journal import Journal
+from chunkpyramid.engine.flags import BlockSet, Flags
+from chunkpyramid.engine.journal import Journal
 
 
 class RememberingFileSystem(AsyncFileSystem):

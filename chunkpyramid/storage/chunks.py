@@ -12,7 +12,7 @@ from zarr.abc.store import RangeByteRequest
 
 from chunkpyramid.boxes import Box, Shape, tile
 from chunkpyramid.errors import BuildError, ChunkError, OvertakenError
-from chunkpyramid.memory import CHUNKS_IN_FLIGHT, ChunkAccess
+from chunkpyramid.storage.access import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.storage.chunked import ChunkedArray
 from chunkpyramid.storage.codec import codec_for
 from chunkpyramid.storage.keys import Encoded, Request, fetch, is_local, put, remove, remove_torn

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from chunkpyramid.memory import graph_bytes
+from chunkpyramid.engine.memory import graph_bytes
 
 # a stage whose tasks do nothing but set their flags, in a store that keeps one bit of each
 CHILD = '''
@@ -20,10 +20,10 @@ import numpy as np
 import xarray
 from zarr.storage import MemoryStore
 
-from chunkpyramid.execute import run_stage
+from chunkpyramid.engine.scheduler import run_stage
 from chunkpyramid.boxes import Box
-from chunkpyramid.flags import Flags
-from chunkpyramid.memory import peak_memory
+from chunkpyramid.engine.flags import Flags
+from chunkpyramid.engine.memory import peak_memory
 
 
 class FlagStore(MemoryStore):

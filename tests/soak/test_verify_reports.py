@@ -16,7 +16,7 @@ from counting_store import CountingStore
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid.journal import Journal
+from chunkpyramid.engine.journal import Journal
 
 LABELS = np.random.default_rng(0).integers(1, 5, (33, 40, 37)).astype(np.uint16)
 OPTIONS: dict[str, Any] = {"levels": 3, "chunks": 8}

@@ -8,8 +8,8 @@ from typing import Any, cast
 import zarr
 
 from chunkpyramid.boxes import Shape
-from chunkpyramid.flags import Flags
-from chunkpyramid.runs import ALIVE, Run
+from chunkpyramid.engine.flags import Flags
+from chunkpyramid.engine.runs import ALIVE, Run
 from chunkpyramid.storage.keys import delete_dir, names, remove, remove_node
 from chunkpyramid.storage.nodes import METADATA_FILES
 from chunkpyramid.storage.staging import RECORD, SCRATCH, STAGING

@@ -11,26 +11,26 @@ from zarr.storage import MemoryStore
 
 from chunkpyramid._version import __version__
 from chunkpyramid.arguments import whole_number
-from chunkpyramid.chunking import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
+from chunkpyramid.engine.journal import Journal
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.factors import cumulative_factors, resolve_factors
-from chunkpyramid.journal import Journal
-from chunkpyramid.labelled import kept_elsewhere, open_labelled
-from chunkpyramid.level_coordinates import rehearse_coordinates
-from chunkpyramid.memory import ChunkAccess
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
 from chunkpyramid.metadata.missing import leaving_out_missing, stored_attributes
 from chunkpyramid.metadata.physical_units import is_known_unit
-from chunkpyramid.naming import check_name, free_paths, group_of_source, level_paths
-from chunkpyramid.options import BuildOptions
-from chunkpyramid.plan import Level, Request, make_levels
-from chunkpyramid.planner import make_plan
-from chunkpyramid.prepared import LevelFormat, Prepared
+from chunkpyramid.pyramid.chunking import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
+from chunkpyramid.pyramid.factors import cumulative_factors, resolve_factors
+from chunkpyramid.pyramid.labelled import kept_elsewhere, open_labelled
+from chunkpyramid.pyramid.level_coordinates import rehearse_coordinates
+from chunkpyramid.pyramid.naming import check_name, free_paths, group_of_source, level_paths
+from chunkpyramid.pyramid.options import BuildOptions
+from chunkpyramid.pyramid.plan import Level, Request, make_levels
+from chunkpyramid.pyramid.planner import make_plan
+from chunkpyramid.pyramid.prepared import LevelFormat, Prepared
+from chunkpyramid.pyramid.source_coordinates import variables_of_levels, warn_of_coordinates
 from chunkpyramid.reductions.methods import auto_method, resolve_method
-from chunkpyramid.source_coordinates import variables_of_levels, warn_of_coordinates
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
+from chunkpyramid.storage.access import ChunkAccess
 from chunkpyramid.storage.chunks import chunk_access
 from chunkpyramid.storage.codec import same_encoding
 from chunkpyramid.storage.nodes import default_compressors, empty_group, groups_around
@@ -38,7 +38,7 @@ from chunkpyramid.storage.presence import presences
 from chunkpyramid.warn import warn
 
 if TYPE_CHECKING:
-    from chunkpyramid.execute import Machine
+    from chunkpyramid.engine.scheduler import Machine
 
 __all__ = ["memory_bytes", "prepare"]
 
@@ -158,7 +158,7 @@ def prepare(source: Any, target: Any, options: BuildOptions) -> Prepared:
     rehearsed = _rehearse(stored, planned)
 
     # imported here, because dask takes longer to import than all the rest
-    from chunkpyramid.execute import active_machine
+    from chunkpyramid.engine.scheduler import active_machine
 
     machine = active_machine()
     request = Request(

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chunkpyramid.level_coordinates import (
+from chunkpyramid.metadata.coordinates import Coordinates
+from chunkpyramid.pyramid.level_coordinates import (
     dimension_coordinates,
     dropped_coordinates,
     level_variables,
     regular_step,
     values_of,
 )
-from chunkpyramid.metadata.coordinates import Coordinates
-from chunkpyramid.plan import Level
+from chunkpyramid.pyramid.plan import Level
 from chunkpyramid.sources.source import Source
 from chunkpyramid.warn import warn
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from chunkpyramid.arguments import reordered
 from chunkpyramid.boxes import Shape
-from chunkpyramid.factors import FactorLike
+from chunkpyramid.pyramid.factors import FactorLike
 
 __all__ = ["BuildOptions"]
 

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.boxes import Box, Shape, multiply, nested_order
-from chunkpyramid.carry import Carry, CarryWriter
+from chunkpyramid.engine.flags import BlockSet, Flags
+from chunkpyramid.engine.runs import Run
 from chunkpyramid.errors import BuildError, OvertakenError
-from chunkpyramid.flags import BlockSet, Flags
-from chunkpyramid.plan import Level, Stage
+from chunkpyramid.pyramid.carry import Carry, CarryWriter
+from chunkpyramid.pyramid.plan import Level, Stage
 from chunkpyramid.reductions.methods import Reduction, State
-from chunkpyramid.runs import Run
 from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter, erase_torn
 from chunkpyramid.storage.codec import all_bits_equal

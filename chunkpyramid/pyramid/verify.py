@@ -15,16 +15,17 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.arguments import whole_number
-from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape, multiply, tile
-from chunkpyramid.carry import CarryWriter, create_carry
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.runs import Run, begin_run, group_of
+from chunkpyramid.engine.stages import Progress, Work, check_progress
+from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ArgumentError, BuildError, ChunkError, ChunkPyramidError
-from chunkpyramid.existing import Existing, plan_existing
-from chunkpyramid.journal import Journal
-from chunkpyramid.pyramid import Pyramid, pyramid_at
+from chunkpyramid.pyramid.carry import CarryWriter, create_carry
+from chunkpyramid.pyramid.existing import Existing, plan_existing
+from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
+from chunkpyramid.pyramid.unfinished import check_region
 from chunkpyramid.reductions.methods import Reduction, State
-from chunkpyramid.runs import Run, begin_run, group_of
-from chunkpyramid.stages import Progress, Work, check_progress
 from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
 from chunkpyramid.storage.keys import fetch, names, put
@@ -39,7 +40,6 @@ from chunkpyramid.storage.nodes import (
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 from chunkpyramid.text import format_table
-from chunkpyramid.unfinished import check_region
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]
 

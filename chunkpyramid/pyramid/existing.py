@@ -10,10 +10,10 @@ import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.plan import PyramidPlan, Request, make_levels
-from chunkpyramid.planner import make_plan
-from chunkpyramid.prepare import memory_bytes
-from chunkpyramid.pyramid import Pyramid
+from chunkpyramid.pyramid.plan import PyramidPlan, Request, make_levels
+from chunkpyramid.pyramid.planner import make_plan
+from chunkpyramid.pyramid.prepare import memory_bytes
+from chunkpyramid.pyramid.pyramid import Pyramid
 from chunkpyramid.reductions.methods import METHODS, Reduction, resolve_method
 from chunkpyramid.storage.chunks import chunk_access
 
@@ -39,7 +39,7 @@ def plan_existing(pyramid: Pyramid, memory_limit: int | str | None) -> Existing:
     PlanError
         If the memory limit is too small.
     """
-    from chunkpyramid.execute import active_machine
+    from chunkpyramid.engine.scheduler import active_machine
 
     reduction = _reduction(pyramid)
     first = pyramid.levels[0]

@@ -9,18 +9,14 @@ from pathlib import Path, PurePosixPath
 
 __all__ = [
     "BASELINE",
-    "CHUNKS_IN_FLIGHT",
     "GRAPH_BYTES_PER_TASK",
     "KERNEL_BYTES",
     "MOST_TASKS_IN_A_GRAPH",
     "READING_THREADS",
-    "RETAINED_COPIES",
-    "ChunkAccess",
     "TaskMemory",
     "available_memory",
     "graph_bytes",
     "headroom",
-    "most_encoded",
     "peak_memory",
     "process_peak",
 ]
@@ -34,15 +30,6 @@ BASELINE = 168 * MIB
 # The compiled kernels hold parts of a piece that fit into the caches, and their sums.
 KERNEL_BYTES = 4 * MIB
 
-# Stores that answer late are asked for this many chunks at a time.
-CHUNKS_IN_FLIGHT = 10
-
-# The C library's allocator keeps freed memory of about this many chunks for each task: it has an arena per thread.
-RETAINED_COPIES = 1
-
-# Larger ones are mapped one by one and given back at once (glibc's greatest M_MMAP_THRESHOLD).
-LARGEST_RETAINED = 32 * MIB
-
 # Threads in which the libraries that dask arrays are read by decode chunks, each with an arena of its own.
 READING_THREADS = 6
 
@@ -52,28 +39,6 @@ MOST_TASKS_IN_A_GRAPH = 10_000
 # Bytes per task of the graph that stay resident: keys, dependencies, states of the scheduler and result. Measured were
 # 3.2 kB, and 7.7 kB where the stage receives the blocks of a dask array, whose tasks are in the graph too.
 GRAPH_BYTES_PER_TASK = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkAccess:
-    """What it takes to read or write chunks: how many encoded ones at once, and copies while one is coded."""
-
-    at_once: int = 1
-    copies: int = 0
-
-    @property
-    def copies_to_write(self) -> int:
-        """How often the store copies what it is given: not at all, if it is a folder."""
-        return 0 if self.at_once == 1 else 1
-
-    def bytes_in_use(self, chunk_bytes: int, chunks: int, *, is_cut_out: bool) -> int:
-        """Return the bytes that it takes to code so many chunks, beside the voxels themselves.
-
-        A chunk that ``is_cut_out`` of a larger array is copied for its codec.
-        """
-        encoded = min(self.at_once, chunks) * (1 + self.copies_to_write) * most_encoded(chunk_bytes)
-        retained = RETAINED_COPIES if chunk_bytes < LARGEST_RETAINED else 0
-        return encoded + (self.copies + is_cut_out + retained) * chunk_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +70,6 @@ def headroom(memory: TaskMemory, tasks: int, threads: int, memory_limit: int) ->
     """Return how many times as large as planned all states may be at once before a stage exceeds the limit."""
     room = memory_limit - process_peak(memory, tasks, threads)
     return 1 + max(0, room) / (min(threads, tasks) * memory.total)
-
-
-def most_encoded(nbytes: int) -> int:
-    """Return how many bytes a chunk takes at most when it is encoded: codecs add little to what does not compress."""
-    return nbytes + nbytes // 64 + 1024
 
 
 def available_memory(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:

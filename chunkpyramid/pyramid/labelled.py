@@ -16,9 +16,9 @@ from zarr.storage import LocalStore, StorePath
 from chunkpyramid.arguments import whole_number
 from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError, TargetExistsError
-from chunkpyramid.factors import FactorLike
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates
+from chunkpyramid.pyramid.factors import FactorLike
 from chunkpyramid.sources.source import Image
 from chunkpyramid.storage.nodes import (
     as_it_is,

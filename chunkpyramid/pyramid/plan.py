@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from chunkpyramid.blocking import inside
 from chunkpyramid.boxes import Shape, ceil_shape
-from chunkpyramid.factors import cumulative_factors
-from chunkpyramid.memory import BASELINE, ChunkAccess, TaskMemory, graph_bytes, process_peak
+from chunkpyramid.engine.blocking import inside
+from chunkpyramid.engine.memory import BASELINE, TaskMemory, graph_bytes, process_peak
+from chunkpyramid.pyramid.factors import cumulative_factors
 from chunkpyramid.reductions.methods import Reduction
+from chunkpyramid.storage.access import ChunkAccess
 from chunkpyramid.text import format_bytes, format_shape, format_table
 
 __all__ = [

@@ -10,13 +10,13 @@ from typing import Any
 
 import zarr
 
-from chunkpyramid.block import BlockTask, home_of
-from chunkpyramid.carry import Carry, carry_of
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.memory import headroom
+from chunkpyramid.engine.progress import progress_bar
+from chunkpyramid.engine.task import BlockTask, home_of
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.journal import Journal
-from chunkpyramid.memory import headroom
-from chunkpyramid.plan import PyramidPlan, Stage
-from chunkpyramid.progress import progress_bar
+from chunkpyramid.pyramid.carry import Carry, carry_of
+from chunkpyramid.pyramid.plan import PyramidPlan, Stage
 from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.storage.presence import Presence
 
@@ -54,7 +54,7 @@ class Work:
     def run_stages(self, progress: Progress) -> Iterator[Stage]:
         """Run the stages, and yield each when it is done."""
         # imported here, because dask takes longer to import than all the rest
-        from chunkpyramid.execute import run_stage
+        from chunkpyramid.engine.scheduler import run_stage
 
         run = self.journal.run
         alive = None if run is None else run.sign_of_life()

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkpyramid.boxes import Box, Shape, windows
+from chunkpyramid.engine.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.errors import BuildError
-from chunkpyramid.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.storage.keys import fetch, names, put
 
 __all__ = ["BlockSet", "Flags"]

@@ -8,8 +8,8 @@ from typing import Any
 import zarr
 
 from chunkpyramid.boxes import Box
+from chunkpyramid.engine.journal import Journal
 from chunkpyramid.errors import BuildError, TargetExistsError
-from chunkpyramid.journal import Journal
 from chunkpyramid.text import format_region
 
 __all__ = ["check_fingerprint", "check_region", "update_fingerprint"]

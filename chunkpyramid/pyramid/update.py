@@ -11,23 +11,23 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.arguments import region_box
-from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape, ceil_div, multiply
-from chunkpyramid.carry import CarryWriter, create_carry
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.runs import begin_run, group_of
+from chunkpyramid.engine.stages import Progress, Work, check_progress
+from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.existing import plan_existing
-from chunkpyramid.journal import Journal
-from chunkpyramid.plan import Level
-from chunkpyramid.pyramid import Pyramid, pyramid_at
-from chunkpyramid.runs import begin_run, group_of
-from chunkpyramid.stages import Progress, Work, check_progress
+from chunkpyramid.pyramid.carry import CarryWriter, create_carry
+from chunkpyramid.pyramid.existing import plan_existing
+from chunkpyramid.pyramid.plan import Level
+from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
+from chunkpyramid.pyramid.unfinished import check_region, update_fingerprint
 from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkWriter
 from chunkpyramid.storage.nodes import check_deletes
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 from chunkpyramid.text import format_region
-from chunkpyramid.unfinished import check_region, update_fingerprint
 
 __all__ = ["update_pyramid"]
 

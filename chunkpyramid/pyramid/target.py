@@ -12,12 +12,13 @@ from typing import Any
 import zarr
 from zarr.storage import LocalStore
 
-from chunkpyramid.carry import create_carry
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.runs import Run, group_of
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
-from chunkpyramid.journal import Journal
 from chunkpyramid.metadata import ome
-from chunkpyramid.prepared import Prepared
-from chunkpyramid.runs import Run, group_of
+from chunkpyramid.pyramid.carry import create_carry
+from chunkpyramid.pyramid.prepared import Prepared
+from chunkpyramid.pyramid.unfinished import check_fingerprint
 from chunkpyramid.storage.keys import names, remove_node
 from chunkpyramid.storage.nodes import (
     DIMENSIONS,
@@ -34,7 +35,6 @@ from chunkpyramid.storage.nodes import (
     store_id,
 )
 from chunkpyramid.storage.staging import SCRATCH
-from chunkpyramid.unfinished import check_fingerprint
 
 __all__ = ["Action", "Target"]
 

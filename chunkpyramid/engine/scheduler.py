@@ -23,12 +23,12 @@ import numpy.typing as npt
 from dask.callbacks import Callback
 from dask.local import MultiprocessingPoolExecutor
 
-from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape, multiply
+from chunkpyramid.engine.flags import BlockSet
+from chunkpyramid.engine.memory import available_memory
+from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ArgumentError, BuildError
-from chunkpyramid.flags import BlockSet
 from chunkpyramid.internals import keys_of_worker, pool_size
-from chunkpyramid.memory import available_memory
 
 __all__ = ["Machine", "active_machine", "run_stage"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import zarr
 
+from chunkpyramid.engine.journal import Journal
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.journal import Journal
 from chunkpyramid.metadata import ome
 from chunkpyramid.sources.source import Image, Source
 from chunkpyramid.storage.nodes import (

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import zarr
 
-from chunkpyramid.labelled import LabelledImage
-from chunkpyramid.level_coordinates import values_digest
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates
-from chunkpyramid.naming import own_levels
-from chunkpyramid.plan import Level, PyramidPlan, Request
-from chunkpyramid.planner import make_plan
+from chunkpyramid.pyramid.labelled import LabelledImage
+from chunkpyramid.pyramid.level_coordinates import values_digest
+from chunkpyramid.pyramid.naming import own_levels
+from chunkpyramid.pyramid.plan import Level, PyramidPlan, Request
+from chunkpyramid.pyramid.planner import make_plan
 from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.nodes import create_level, entries

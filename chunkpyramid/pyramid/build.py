@@ -14,24 +14,24 @@ import zarr
 from zarr.storage import LocalStore
 
 from chunkpyramid._version import __version__
-from chunkpyramid.block import BlockTask
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.runs import begin_run
+from chunkpyramid.engine.stages import Progress, Work, check_progress
+from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.extremes import ExtremesTask, read_extremes
-from chunkpyramid.factors import FactorLike
-from chunkpyramid.journal import Journal
-from chunkpyramid.level_coordinates import write_coordinates
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.omero import with_windows
-from chunkpyramid.options import BuildOptions
-from chunkpyramid.plan import PyramidPlan
-from chunkpyramid.prepare import prepare
-from chunkpyramid.prepared import Prepared
-from chunkpyramid.pyramid import Pyramid
-from chunkpyramid.runs import begin_run
-from chunkpyramid.stages import Progress, Work, check_progress
+from chunkpyramid.pyramid.extremes import ExtremesTask, read_extremes
+from chunkpyramid.pyramid.factors import FactorLike
+from chunkpyramid.pyramid.level_coordinates import write_coordinates
+from chunkpyramid.pyramid.options import BuildOptions
+from chunkpyramid.pyramid.plan import PyramidPlan
+from chunkpyramid.pyramid.prepare import prepare
+from chunkpyramid.pyramid.prepared import Prepared
+from chunkpyramid.pyramid.pyramid import Pyramid
+from chunkpyramid.pyramid.target import Action, Target
 from chunkpyramid.storage.nodes import consolidate, consolidate_around, is_consolidated, level_array
 from chunkpyramid.storage.staging import StagedStore
-from chunkpyramid.target import Action, Target
 
 __all__ = ["build_pyramid", "plan_pyramid"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.block import BlockTask
 from chunkpyramid.boxes import Box, Shape
-from chunkpyramid.carry import CarryWriter
-from chunkpyramid.journal import Journal
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.metadata.omero import Extremes, channel_extremes, merged_extremes
-from chunkpyramid.plan import PyramidPlan
+from chunkpyramid.pyramid.carry import CarryWriter
+from chunkpyramid.pyramid.plan import PyramidPlan
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.storage.write_units import WriteUnits
 

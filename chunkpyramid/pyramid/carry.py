@@ -12,7 +12,7 @@ import zarr
 
 from chunkpyramid.boxes import Box, Shape, axis_footprint, tile
 from chunkpyramid.errors import BuildError
-from chunkpyramid.plan import Level, Stage, carry_chunks
+from chunkpyramid.pyramid.plan import Level, Stage, carry_chunks
 from chunkpyramid.reductions.kernels import Footprints
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.reductions.reduction import Part

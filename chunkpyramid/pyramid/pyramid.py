@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
+from chunkpyramid.engine.journal import Journal
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.journal import Journal
-from chunkpyramid.level_coordinates import dimension_coordinates
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates
-from chunkpyramid.plan import PyramidPlan
+from chunkpyramid.pyramid.level_coordinates import dimension_coordinates
+from chunkpyramid.pyramid.plan import PyramidPlan
+from chunkpyramid.pyramid.unfinished import check_region
 from chunkpyramid.storage.nodes import groups_around, level_array, open_node, shape_in
 from chunkpyramid.text import format_shape, format_table
-from chunkpyramid.unfinished import check_region
 
 if TYPE_CHECKING:
     import dask.array as da

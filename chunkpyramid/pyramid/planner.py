@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
-from chunkpyramid.blocking import (
+from chunkpyramid.boxes import Shape, ceil_div, ceil_shape, lcm_shape, multiply
+from chunkpyramid.engine.blocking import (
     clip_to_extent,
     grow_block,
     grow_piece,
@@ -16,18 +17,9 @@ from chunkpyramid.blocking import (
     open_units,
     read_amplification,
 )
-from chunkpyramid.boxes import Shape, ceil_div, ceil_shape, lcm_shape, multiply
+from chunkpyramid.engine.memory import BASELINE, KERNEL_BYTES, READING_THREADS, TaskMemory, process_peak
 from chunkpyramid.errors import PlanError
-from chunkpyramid.memory import (
-    BASELINE,
-    KERNEL_BYTES,
-    READING_THREADS,
-    ChunkAccess,
-    TaskMemory,
-    most_encoded,
-    process_peak,
-)
-from chunkpyramid.plan import (
+from chunkpyramid.pyramid.plan import (
     Level,
     Output,
     PyramidPlan,
@@ -38,6 +30,7 @@ from chunkpyramid.plan import (
     stored_itemsize,
     walked_units,
 )
+from chunkpyramid.storage.access import ChunkAccess, most_encoded
 from chunkpyramid.text import format_bytes
 
 __all__ = ["make_plan"]

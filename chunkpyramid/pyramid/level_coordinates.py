@@ -16,7 +16,7 @@ from chunkpyramid.content import SLAB, digest_of
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.metadata.missing import with_finite_numbers
-from chunkpyramid.plan import Level
+from chunkpyramid.pyramid.plan import Level
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,0 +1,1 @@
+"""Pyramids: planned, built, continued, updated and verified, on the engine."""
