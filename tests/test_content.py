@@ -15,7 +15,7 @@ from zarr.storage import MemoryStore
 import chunkpyramid as cp
 from chunkpyramid import content
 from chunkpyramid.content import digest_of
-from chunkpyramid.pyramid.level_coordinates import values_digest
+from chunkpyramid.sources.coordinate_values import values_digest
 
 ARRAYS = hnp.arrays(
     dtype=st.sampled_from(["?", "u1", "i2", ">u4", "f8", "M8[s]"]), shape=hnp.array_shapes(max_dims=5, max_side=5)

@@ -40,7 +40,15 @@ def floor_of(module: str) -> int:
     return next(floor for name in names for floor, modules in enumerate(FLOORS) if name in modules)
 
 
-PLANNING = ("engine.blocking engine.memory pyramid.chunking pyramid.factors pyramid.plan pyramid.planner").split()
+PLANNING = [
+    "engine.blocking",
+    "engine.layout",
+    "engine.memory",
+    "pyramid.chunking",
+    "pyramid.factors",
+    "pyramid.plan",
+    "pyramid.planner",
+]
 PURE = [
     module for module in MODULES if floor_of(module) < 2 and module not in ("internals", "sources.phantom", "_version")
 ] + PLANNING

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid.pyramid.level_coordinates import level_variables, regular_step
+from chunkpyramid.pyramid.level_coordinates import level_variables
+from chunkpyramid.sources.coordinate_values import regular_step
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20)
 

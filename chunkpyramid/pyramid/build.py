@@ -6,7 +6,6 @@ import inspect
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -14,15 +13,16 @@ import zarr
 from zarr.storage import LocalStore
 
 from chunkpyramid._version import __version__
+from chunkpyramid.engine.job import Progress, check_progress, run_steps
 from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.operation import BlockOperation
 from chunkpyramid.engine.runs import begin_run
-from chunkpyramid.engine.stages import Progress, Work, check_progress
-from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.omero import with_windows
-from chunkpyramid.pyramid.extremes import ExtremesTask, read_extremes
+from chunkpyramid.pyramid.extremes import SeeExtremes, read_extremes
 from chunkpyramid.pyramid.factors import FactorLike
+from chunkpyramid.pyramid.fold import Fold, fold_steps
 from chunkpyramid.pyramid.level_coordinates import write_coordinates
 from chunkpyramid.pyramid.options import BuildOptions
 from chunkpyramid.pyramid.plan import PyramidPlan
@@ -216,7 +216,7 @@ def build_pyramid(
             place.renew_attributes(group)
         else:
             group, journal = place.create(run, group, is_new=is_new)
-        _work(prepared, group, journal).run(progress)
+        _run(prepared, group, journal, progress)
         _commit(prepared, group, journal)
         run.finish()
     group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
@@ -273,18 +273,26 @@ def _plain(store: Any) -> Any:
     return LocalStore(store.root) if isinstance(store, StagedStore) else store
 
 
-def _work(prepared: Prepared, group: zarr.Group, journal: Journal) -> Work:
-    levels = prepared.plan.levels
-    return Work(
-        prepared.plan,
+def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Progress) -> None:
+    plan = prepared.plan
+
+    def wrap(fold: Fold) -> BlockOperation:
+        if prepared.has_windows and fold.stage.reads == "source":
+            return SeeExtremes(fold, prepared.reduction, prepared.channel_axis)
+        return fold
+
+    steps = fold_steps(
+        plan,
         prepared.reduction,
         prepared.source.array,
-        {level.index: level_array(group, level.path) for level in levels},
-        journal,
+        {level.index: level_array(group, level.path) for level in plan.levels},
+        journal.scratch,
         skips_blank=prepared.format.fills_with_zeros,
         present=prepared.present,
-        task=partial(ExtremesTask, channel_axis=prepared.channel_axis) if prepared.has_windows else BlockTask,
+        wrap=wrap,
     )
+    for _ in run_steps(steps, journal, plan.threads, progress):
+        pass
 
 
 def _commit(prepared: Prepared, group: zarr.Group, journal: Journal) -> None:

@@ -11,8 +11,9 @@ from uuid import uuid4
 import zarr
 
 from chunkpyramid.boxes import Box, Shape, axis_footprint, tile
+from chunkpyramid.engine.operation import Writer
 from chunkpyramid.errors import BuildError
-from chunkpyramid.pyramid.plan import Level, Stage, carry_chunks
+from chunkpyramid.pyramid.plan import Level, LevelStage, carry_chunks
 from chunkpyramid.reductions.kernels import Footprints
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.reductions.reduction import Part
@@ -22,13 +23,15 @@ from chunkpyramid.storage.keys import fetch, put
 from chunkpyramid.storage.nodes import create_level, default_compressors, level_array
 from chunkpyramid.storage.write_units import WriteUnits
 
-__all__ = ["Carry", "CarryArrays", "CarryCells", "CarryWriter", "carry_of", "create_carry"]
+__all__ = ["Carry", "CarryArrays", "CarryCells", "carry_of", "create_carry"]
 
 # Codecs take less than 2 GiB at a time.
 LONGEST_CHUNK = 2**26
 
 
-def create_carry(scratch: zarr.Group, stages: Sequence[Stage], levels: Sequence[Level], reduction: Reduction) -> None:
+def create_carry(
+    scratch: zarr.Group, stages: Sequence[LevelStage], levels: Sequence[Level], reduction: Reduction
+) -> None:
     """Create the arrays of the carry; those of a ragged one come about when it is known how long they are."""
     for output in (output for stage in stages for output in stage.outputs if output.is_carry):
         level = levels[output.level]
@@ -60,28 +63,17 @@ def _path(level: int) -> str:
     return f"carry/{level}"
 
 
-class CarryWriter(Protocol):
-    """Takes the states of pieces, and writes them as soon as there is enough of them."""
-
-    @property
-    def unfinished(self) -> int:
-        """How many write units have been begun and not finished."""
-
-    def flush(self) -> None:
-        """Write what has been begun, though parts of it are missing."""
-
-    def put(self, box: Box, state: State | None) -> None:
-        """Take the state of the voxels of a box of the level; None, where the reduction allows it, if it is zeros."""
-
-
 class Carry(Protocol):
     """The carry of a level, which another process can read and write too."""
 
     def reader(self, reduction: Reduction, piece: Shape, headroom: float) -> Callable[[Box], State]:
         """Return what reads the state of a box, which is a piece of shape ``piece`` or what an edge leaves of one."""
 
-    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> CarryWriter:
-        """Return a writer for the boxes of one block; it ``replaces`` what an interrupted try may have left."""
+    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> Writer:
+        """Return what takes the states of boxes of one block; it ``replaces`` what an interrupted try may have left.
+
+        A state is None, where the reduction allows it, if it is zeros.
+        """
 
 
 @dataclass(frozen=True)
@@ -101,7 +93,7 @@ class CarryArrays:
 
         return read
 
-    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> CarryWriter:
+    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> Writer:
         return ArraysWriter(self, reduction, replaces=replaces)
 
 
@@ -170,7 +162,7 @@ class CarryCells:
             check_size(sum(part.state.nbytes for part in parts), most, box)
         return reduction.assemble(box.shape, footprints_of(box, self.level, self.extent), parts)
 
-    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> CarryWriter:
+    def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> Writer:
         return CellsWriter(self, reduction, headroom)
 
     def cells(self, box: Box) -> Iterator[Box]:

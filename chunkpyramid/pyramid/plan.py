@@ -11,7 +11,8 @@ import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.engine.blocking import inside
-from chunkpyramid.engine.memory import BASELINE, TaskMemory, graph_bytes, process_peak
+from chunkpyramid.engine.layout import OutputLayout, Stage
+from chunkpyramid.engine.memory import BASELINE, graph_bytes, process_peak
 from chunkpyramid.pyramid.factors import cumulative_factors
 from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.storage.access import ChunkAccess
@@ -19,15 +20,14 @@ from chunkpyramid.text import format_bytes, format_shape, format_table
 
 __all__ = [
     "Level",
-    "Output",
+    "LevelOutput",
+    "LevelStage",
     "PyramidPlan",
     "Request",
-    "Stage",
     "carry_chunks",
     "make_levels",
     "read_shapes",
     "stored_itemsize",
-    "walked_units",
 ]
 
 # Cells of a ragged carry are planned no larger than this where they can be halved: a task has several copies of one.
@@ -87,48 +87,26 @@ class Request:
     begun: tuple[tuple[int, int, Shape], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    """An array that a stage writes: a level, or the carry of its last level.
-
-    ``factor`` leads to it from the level that the stage reads; ``unit`` and ``chunk`` are its write unit and its chunk
-    in voxels of that level. A level 0 that is ``copied`` is written chunk by chunk as its source is read, without being
-    encoded.
-    """
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelOutput(OutputLayout):
+    """A level that a stage writes, or the carry of its last level."""
 
     level: int
-    is_carry: bool
-    factor: Shape
-    unit: Shape
-    chunk: Shape
-    itemsize: int
-    copied: bool = False
+    is_carry: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"the carry of level {self.level}" if self.is_carry else f"level {self.level}"
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelStage(Stage):
     """Levels produced from one reading of one source; shapes are in voxels of the level that is read."""
 
-    index: int
     source_level: int
     reads: str  # "source", "carry" or "level"
     last_level: int
-    outputs: tuple[Output, ...]
-    block: Shape
-    piece: Shape
-    grid: Shape
-    memory: TaskMemory
-    bytes_read: int
-    bytes_written: int
-
-    @property
-    def tasks(self) -> int:
-        return math.prod(self.grid)
-
-    @property
-    def units(self) -> list[Shape]:
-        """Shapes that pieces fill one after the other: the write units and chunks of all outputs."""
-        return walked_units(self.outputs)
+    outputs: tuple[LevelOutput, ...]
 
     @property
     def state_bytes(self) -> int:
@@ -144,7 +122,7 @@ class PyramidPlan:
     ----------
     levels : tuple of Level
         Level 0 first.
-    stages : tuple of Stage
+    stages : tuple of LevelStage
         In the order in which they run.
     method, dtype : str
         The reduction and the dtype of every level.
@@ -157,7 +135,7 @@ class PyramidPlan:
     """
 
     levels: tuple[Level, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[LevelStage, ...]
     method: str
     dtype: str
     memory_limit: int
@@ -224,11 +202,6 @@ def carry_chunks(reduction: Reduction, level: Level) -> Shape:
             break
         chunks[max(even, key=chunks.__getitem__)] //= 2
     return tuple(chunks)
-
-
-def walked_units(outputs: Sequence[Output]) -> list[Shape]:
-    """Return the shapes that pieces fill one after the other: the write units and chunks of all outputs."""
-    return [shape for output in outputs for shape in dict.fromkeys((output.unit, output.chunk))]
 
 
 def stored_itemsize(request: Request, level: Level) -> int:

@@ -15,11 +15,11 @@ import zarr
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.pyramid.labelled import LabelledImage
-from chunkpyramid.pyramid.level_coordinates import values_digest
 from chunkpyramid.pyramid.naming import own_levels
 from chunkpyramid.pyramid.plan import Level, PyramidPlan, Request
 from chunkpyramid.pyramid.planner import make_plan
 from chunkpyramid.reductions.methods import Reduction
+from chunkpyramid.sources.coordinate_values import values_digest
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.nodes import create_level, entries
 from chunkpyramid.storage.presence import Presence

@@ -6,14 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chunkpyramid.metadata.coordinates import Coordinates
-from chunkpyramid.pyramid.level_coordinates import (
-    dimension_coordinates,
-    dropped_coordinates,
-    level_variables,
-    regular_step,
-    values_of,
-)
+from chunkpyramid.pyramid.level_coordinates import dimension_coordinates, dropped_coordinates, level_variables
 from chunkpyramid.pyramid.plan import Level
+from chunkpyramid.sources.coordinate_values import regular_step, values_of
 from chunkpyramid.sources.source import Source
 from chunkpyramid.warn import warn
 

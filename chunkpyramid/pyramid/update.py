@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
-import numpy.typing as npt
 import zarr
 
 from chunkpyramid.arguments import region_box
 from chunkpyramid.boxes import Box, Shape, ceil_div, multiply
+from chunkpyramid.engine.job import Progress, check_progress, run_steps
 from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.operation import ArrayOutput, Output, Wrapper, Writer
 from chunkpyramid.engine.runs import begin_run, group_of
-from chunkpyramid.engine.stages import Progress, Work, check_progress
-from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.pyramid.carry import CarryWriter, create_carry
+from chunkpyramid.pyramid.carry import create_carry
 from chunkpyramid.pyramid.existing import plan_existing
-from chunkpyramid.pyramid.plan import Level
+from chunkpyramid.pyramid.fold import fold_steps
+from chunkpyramid.pyramid.plan import Level, LevelStage
 from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.pyramid.unfinished import check_region, update_fingerprint
 from chunkpyramid.storage.chunked import chunked
 from chunkpyramid.storage.chunks import ChunkWriter
 from chunkpyramid.storage.nodes import check_deletes
 from chunkpyramid.storage.presence import presences
-from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
+from chunkpyramid.storage.write_units import PartialUnits
 from chunkpyramid.text import format_region
 
 __all__ = ["update_pyramid"]
@@ -98,18 +97,19 @@ def update_pyramid(
         existing = plan_existing(own, memory_limit)
         journal = Journal.create(own.group, run, {"fingerprint": update_fingerprint(box)})
         create_carry(journal.scratch, existing.plan.stages, existing.plan.levels, existing.reduction)
-        Work(
-            existing.plan,
+        plan = existing.plan
+        whole = _whole_voxels(box, plan.levels[-1].cumulative)
+        steps = fold_steps(
+            plan,
             existing.reduction,
             own.levels[0],
             dict(enumerate(own.levels)),
-            journal,
-            skips_blank=False,
+            journal.scratch,
             present=presences(own.levels[:1]),
-            task=partial(
-                UpdateTask, region=_whole_voxels(box, plan.levels[-1].cumulative), runs_again=unfinished is not None
-            ),
-        ).run(progress)
+            wrap=lambda fold: Region(fold, whole, plan.levels, fold.stage),
+        )
+        for _ in run_steps(steps, journal, plan.threads, progress, again=unfinished is not None):
+            pass
         Journal.close(own.group)
         run.finish()
     return pyramid
@@ -123,46 +123,64 @@ def _check_unfinished(group: zarr.Group, box: Box) -> Journal | None:
     return unfinished
 
 
-@dataclass(frozen=True, kw_only=True)
-class UpdateTask(BlockTask):
-    """A task that makes only what lies above a region of level 0, whole voxels of the last level.
+@dataclass(frozen=True)
+class Region(Wrapper):
+    """An operation on levels that makes only what lies above a box of level 0: whole voxels of the last level."""
 
-    If it ``runs_again``, another try may have been killed while it wrote.
-    """
+    box: Box
+    levels: tuple[Level, ...]
+    stage: LevelStage
 
-    region: Box
-    runs_again: bool
     advice: ClassVar[str] = "what is done so far is kept: run update_pyramid for the same region again"
 
-    def run(self, index: Shape, values: npt.NDArray[Any] | None, *, again: bool) -> None:
-        super().run(index, values, again=again or self.runs_again)
-
     @property
-    def blocks(self) -> Box:
-        box = self._region_read
-        block = self.stage.block
-        start = tuple(a // b for a, b in zip(box.start, block, strict=True))
-        stop = tuple(ceil_div(a, b) for a, b in zip(box.stop, block, strict=True))
-        return Box(start, stop).clip(self.stage.grid)
-
-    @property
-    def _region_read(self) -> Box:
-        """The region in voxels of the level that is read."""
+    def region(self) -> Box:
         level = self.levels[self.stage.source_level]
-        return self.region.fold(level.cumulative).clip(level.shape)
+        return self.box.fold(level.cumulative).clip(level.shape)
 
-    def pieces(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
-        region = self._region_read
-        return [piece.intersect(region) for piece in pieces if piece.overlaps(region)]
+    @property
+    def outputs(self) -> Sequence[Output]:
+        return [
+            UpdatedOutput(output, self._write_units_above(self.levels[planned.level]))
+            if isinstance(output, ArrayOutput)
+            else output
+            for output, planned in zip(super().outputs, self.stage.outputs, strict=True)
+        ]
 
-    def open_units(self, level: int, *, again: bool) -> WriteUnits:
-        return UpdatedUnits(self.arrays[level], _around(self.region, self.levels[level]).clip(self.levels[0].shape))
+    def finish(self, state: Any, writers: Mapping[str, Writer]) -> Any:
+        for writer in writers.values():
+            writer.flush()
+        return super().finish(state, writers)
 
-    def finish(self, index: Shape, units: Any, carry: CarryWriter | None) -> None:
-        for unit in units.values():
-            unit.flush()
-        if carry is not None:
-            carry.flush()
+    def _write_units_above(self, level: Level) -> Box:
+        """Return the region of level 0 under all write units of a level that are written."""
+        whole = _whole_voxels(self.box, multiply(level.write_unit, level.cumulative))
+        return whole.clip(self.levels[0].shape)
+
+
+@dataclass(frozen=True)
+class UpdatedOutput:
+    """A level of which only a part is delivered, and the rest stays what it is.
+
+    An update of the region ``needs_no_reading`` of level 0 would write all of the write units.
+    """
+
+    output: ArrayOutput
+    needs_no_reading: Box
+
+    @property
+    def name(self) -> str:
+        return self.output.name
+
+    @property
+    def store(self) -> Any:
+        return self.output.store
+
+    def open(self, *, again: bool) -> Writer:
+        return UpdatedUnits(self.output.array, self.needs_no_reading)
+
+    def erase_torn(self, block: Box) -> None:
+        self.output.erase_torn(block)
 
 
 class UpdatedUnits(PartialUnits):
@@ -179,11 +197,6 @@ class UpdatedUnits(PartialUnits):
             raise ChunkError(
                 f"{error}; an update of the region {format_region(self.needs_no_reading)} would write it anew"
             ) from error
-
-
-def _around(region: Box, level: Level) -> Box:
-    """Return the region of level 0 under all write units of a level that a region meets."""
-    return _whole_voxels(region, multiply(level.write_unit, level.cumulative))
 
 
 def _whole_voxels(box: Box, factor: Shape) -> Box:

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import zarr
 
 from chunkpyramid.arguments import whole_number
-from chunkpyramid.boxes import Box, Shape, multiply, tile
+from chunkpyramid.engine.job import Progress, check_progress, run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.runs import Run, begin_run, group_of
-from chunkpyramid.engine.stages import Progress, Work, check_progress
-from chunkpyramid.engine.task import BlockTask
-from chunkpyramid.errors import ArgumentError, BuildError, ChunkError, ChunkPyramidError
-from chunkpyramid.pyramid.carry import CarryWriter, create_carry
+from chunkpyramid.errors import ArgumentError, ChunkPyramidError
+from chunkpyramid.pyramid.carry import create_carry
+from chunkpyramid.pyramid.compare import ChunkProblem, Compare, found_problems
 from chunkpyramid.pyramid.existing import Existing, plan_existing
+from chunkpyramid.pyramid.fold import fold_steps
 from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.pyramid.unfinished import check_region
-from chunkpyramid.reductions.methods import Reduction, State
-from chunkpyramid.storage.chunked import chunked
-from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
-from chunkpyramid.storage.keys import fetch, names, put
 from chunkpyramid.storage.nodes import (
     check_deletes,
     create_level,
@@ -38,32 +31,9 @@ from chunkpyramid.storage.nodes import (
     existing_group,
 )
 from chunkpyramid.storage.presence import presences
-from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 from chunkpyramid.text import format_table
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]
-
-
-@dataclass(frozen=True, order=True)
-class ChunkProblem:
-    """A chunk that is not what it should be.
-
-    Attributes
-    ----------
-    level : int
-        Level of the chunk.
-    chunk : tuple of int
-        Its index in the grid of chunks of that level.
-    problem : str
-        "differs" from what level 0 says, or is "unreadable".
-    repaired : bool
-        Whether it has been written anew.
-    """
-
-    level: int
-    chunk: Shape
-    problem: str
-    repaired: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,20 +216,21 @@ def _verify(
     copies = _copies(existing, journal.scratch)
     # later stages need all of what earlier ones read
     stages = plan.stages if fraction == 1 else plan.stages[:1]
-    work = Work(
-        replace(plan, stages=stages if len(plan.levels) > 1 else ()),
+    stages = stages if len(plan.levels) > 1 else ()
+    steps = fold_steps(
+        replace(plan, stages=stages),
         existing.reduction,
         pyramid.levels[0],
         dict(enumerate(pyramid.levels)),
-        journal,
-        skips_blank=False,
+        journal.scratch,
         present=presences(pyramid.levels[:1]),
-        task=partial(VerifyTask, fraction=fraction, seed=seed, repair=repair, copies=copies, findings=journal.scratch),
+        wrap=lambda fold: Compare(fold, fold.stage, copies, fraction, seed, repair),
     )
     problems: list[ChunkProblem] = []
     checked: list[int] = []
-    for stage in work.run_stages(progress):
-        problems += _read_findings(journal.scratch, stage.index)
+    for index in run_steps(steps, journal, plan.threads, progress):
+        stage = stages[index]
+        problems += found_problems(journal.flags(stage.index, stage.grid))
         checked += [output.level for output in stage.outputs if not output.is_carry]
         if any(problem.level == 0 for problem in problems):
             break
@@ -278,169 +249,3 @@ def _copies(existing: Existing, scratch: zarr.Group) -> dict[int, zarr.Array[Any
         )
         for level in levels
     }
-
-
-def _read_findings(scratch: zarr.Group, stage: int) -> list[ChunkProblem]:
-    folder = f"{scratch.path}/findings/{stage}".lstrip("/")
-    problems: list[ChunkProblem] = []
-    for name in sorted(names(scratch.store, folder)):
-        data, *_ = fetch(scratch.store, [(f"{folder}/{name}", None)])
-        if data is None or isinstance(data, Exception):
-            raise BuildError(f"what was found in block {name} of stage {stage} cannot be read: {data}")
-        problems += [
-            ChunkProblem(level, tuple(chunk), problem, repaired)
-            for level, chunk, problem, repaired in json.loads(bytes(data))
-        ]
-    return problems
-
-
-@dataclass(frozen=True, kw_only=True)
-class VerifyTask(BlockTask):
-    """A task that compares instead of writing.
-
-    ``copies`` are arrays for the levels that later stages read, and ``findings`` the group in which each block leaves
-    a list of what it found.
-    """
-
-    fraction: float
-    seed: int
-    repair: bool
-    copies: Mapping[int, zarr.Array[Any]]
-    findings: zarr.Group
-    # what is found in the block that is walked; every block has a task of its own
-    found: list[ChunkProblem] = field(default_factory=list)
-
-    advice: ClassVar[str] = "run verify_pyramid again"
-
-    def run(self, index: Shape, values: npt.NDArray[Any] | None, *, again: bool) -> None:
-        task = replace(self, found=[])
-        super(VerifyTask, task).run(index, values, again=again)
-
-    def pieces(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
-        if self.fraction == 1:
-            return pieces
-        chosen = np.random.default_rng([self.seed, *index]).random(len(pieces))
-        # at least one of all: in a block that is chosen at random too
-        sure = tuple(np.random.default_rng(self.seed).integers(self.stage.grid).tolist())
-        least = chosen.min() if index == sure else -1.0
-        return [piece for piece, at in zip(pieces, chosen, strict=True) if at < self.fraction or at == least]
-
-    def open_units(self, level: int, *, again: bool) -> WriteUnits:
-        copy = self.copies.get(level)
-        return CheckedUnits(self.arrays[level], level, self.found, repair=self.repair, copy=copy)
-
-    def finish(self, index: Shape, units: Mapping[int, WriteUnits], carry: CarryWriter | None) -> None:
-        for unit in units.values():
-            unit.flush()
-        if self.found:
-            described = [(p.level, p.chunk, p.problem, p.repaired) for p in self.found]
-            name = ".".join(map(str, index))
-            key = f"{self.findings.path}/findings/{self.stage.index}/{name}".lstrip("/")
-            put(self.findings.store, [(key, json.dumps(described).encode())])
-
-    def _reader(
-        self,
-        reduction: Reduction,
-        start: Shape,
-        values: npt.NDArray[Any] | None,
-        units: Mapping[int, WriteUnits],
-    ) -> Callable[[Box], npt.NDArray[Any] | State | None]:
-        source = self.copies.get(self.stage.source_level, self.source)
-        read = super(VerifyTask, replace(self, source=source))._reader(reduction, start, values, units)
-
-        def read_or_report(piece: Box) -> Any:
-            try:
-                return read(piece)
-            except BuildError:
-                bad = self._unreadable(piece)
-                if not bad:
-                    raise
-                self.found.extend(bad)
-                return None
-
-        return read_or_report if self.stage.source_level == 0 else read
-
-    def _unreadable(self, piece: Box) -> list[ChunkProblem]:
-        """Return the chunks of level 0 under a piece that cannot be read."""
-        array = self.source
-        if array is None:
-            return []
-        reader = ChunkReader(chunked(array))
-        bad = []
-        for chunk in tile(piece, reader.array.chunks):
-            try:
-                reader.read(chunk.clip(reader.array.shape))
-            except ChunkError:
-                bad.append(ChunkProblem(0, _index(chunk.start, reader.array.chunks), "unreadable"))
-        return bad
-
-
-class CheckedUnits(PartialUnits):
-    """Compares what pieces deliver for one array with what it holds, chunk by chunk; ``repair`` writes what differs."""
-
-    def __init__(
-        self,
-        array: zarr.Array[Any],
-        level: int,
-        found: list[ChunkProblem],
-        *,
-        repair: bool,
-        copy: zarr.Array[Any] | None,
-    ):
-        super().__init__(ChunkWriter(chunked(array), replaces=True))
-        self.level = level
-        self.found = found
-        self.repair = repair
-        self.copy = None if copy is None else WriteUnits(ChunkWriter(chunked(copy)))
-
-    def put(self, box: Box, values: npt.NDArray[Any] | None) -> None:
-        super().put(box, values)
-        if self.copy is not None:
-            self.copy.put(box, values)
-
-    def _give_up(self, start: Shape, error: ChunkError) -> None:
-        del self.open[start]
-        self.found.append(ChunkProblem(self.level, _index(start, self.reader.array.chunks), "unreadable"))
-
-    def _finish_shards(self) -> None:
-        for start in list(self.writer.open):
-            try:
-                self.writer.finish(start)
-            except ChunkError:
-                # some chunks of a shard that cannot be read are not enough to write it anew
-                self._take_back(start)
-
-    def _take_back(self, start: Shape) -> None:
-        """Say of the chunks of the shard that begins at a voxel that they were not repaired."""
-        unit = self.array.write_unit
-        for at, problem in enumerate(self.found):
-            if problem.level == self.level:
-                first = multiply(problem.chunk, self.reader.array.chunks)
-                if _index(first, unit) == _index(start, unit):
-                    self.found[at] = replace(problem, repaired=False)
-
-    def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
-        if values is None:
-            values = np.zeros(box.shape, dtype=self.array.dtype)
-        for cell in tile(box, self.reader.array.chunks):
-            chunk = cell.clip(self.reader.array.shape)
-            expected = values[chunk.relative_to(box.start).slices]
-            try:
-                problem = None if _equal(self.reader.read(chunk), expected) else "differs"
-            except ChunkError:
-                problem = "unreadable"
-            if problem is not None:
-                if self.repair:
-                    self.writer.write(chunk, expected)
-                self.found.append(
-                    ChunkProblem(self.level, _index(cell.start, self.reader.array.chunks), problem, self.repair)
-                )
-
-
-def _index(start: Shape, chunks: Shape) -> Shape:
-    """Return the index of the chunk that begins at a voxel."""
-    return tuple(a // c for a, c in zip(start, chunks, strict=True))
-
-
-def _equal(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:
-    return np.array_equal(first, second, equal_nan=first.dtype.kind in "fcmM")

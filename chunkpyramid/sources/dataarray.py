@@ -11,7 +11,7 @@ from chunkpyramid.errors import ArgumentError
 from chunkpyramid.metadata.coordinates import Axis, Coordinates, axes_in_order, axis_type, check_axes
 from chunkpyramid.metadata.missing import declared_missing, plain_attributes
 from chunkpyramid.metadata.physical_units import canonical_unit
-from chunkpyramid.pyramid.level_coordinates import regular_step, values_of
+from chunkpyramid.sources.coordinate_values import regular_step, values_of
 from chunkpyramid.sources.source import Source
 
 __all__ = ["coordinates_of_dataarray", "source_of_dataarray"]

@@ -1,0 +1,97 @@
+"""A job: its steps, one after the other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from chunkpyramid.boxes import Shape
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.layout import Stage
+from chunkpyramid.engine.operation import BlockOperation
+from chunkpyramid.engine.progress import progress_bar
+from chunkpyramid.engine.task import BlockTask, home_of
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.storage.presence import Presence
+
+__all__ = ["Progress", "Step", "check_progress", "run_steps"]
+
+logger = logging.getLogger(__name__)
+
+Progress = bool | Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage, and what is done to its blocks.
+
+    ``extent`` is the shape of what is read, ``present`` are the arrays that are read in any way, and ``source`` the
+    dask or NumPy array whose blocks the stage receives, None if the operation has an input to read.
+    """
+
+    stage: Stage
+    operation: BlockOperation
+    extent: Shape
+    present: tuple[Presence, ...] = ()
+    source: Any = None
+
+
+def run_steps(
+    steps: Sequence[Step], journal: Journal, threads: int, progress: Progress, *, again: bool = False
+) -> Iterator[int]:
+    """Run the steps, and yield the index of each when it is done.
+
+    Parameters
+    ----------
+    threads : int
+        How many tasks may run at once in a process.
+    again : bool
+        Whether another try may have been killed while it wrote and has left no flags.
+    """
+    # imported here, because dask takes longer to import than all the rest
+    from chunkpyramid.engine.scheduler import run_stage
+
+    run = journal.run
+    alive = None if run is None else run.sign_of_life()
+    tasks = []
+    for step in steps:
+        flags = journal.flags(step.stage.index, step.stage.grid)
+        tasks.append(
+            BlockTask(step.stage, step.operation, step.extent, flags, home_of(flags), run, step.present, again)
+        )
+    total = sum(task.blocks.size for task in tasks)
+    with _callback(progress) as callback:
+        finished = 0
+
+        def report(blocks: int) -> None:
+            nonlocal finished
+            finished += blocks
+            if alive is not None:
+                alive()
+            if callback is not None and blocks:
+                callback(finished, total)
+
+        for index, (step, task) in enumerate(zip(steps, tasks, strict=True)):
+            logger.info("stage %d: %d blocks", step.stage.index, task.blocks.size)
+            run_stage(task, step.source, threads, report)
+            yield index
+    if run is not None:
+        run.check()
+    for step in steps:
+        for array in step.present:
+            array.check()
+
+
+def check_progress(progress: Any) -> None:
+    """Raise `ArgumentError` for a ``progress`` argument that is neither a bool nor a function."""
+    if not isinstance(progress, bool) and not callable(progress):
+        raise ArgumentError(f"progress must be True, False or callable, but {progress!r} was given")
+
+
+def _callback(progress: Progress) -> AbstractContextManager[Callable[[int, int], None] | None]:
+    if progress is True:
+        return progress_bar()
+    return nullcontext(progress or None)
