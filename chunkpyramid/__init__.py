@@ -30,6 +30,7 @@ from chunkpyramid.reductions.downsample import (
     downsample_with_min_pooling,
     downsample_with_striding,
 )
+from chunkpyramid.volumes.reduce import reduce_blocks
 
 __all__ = [
     "ArgumentError",
@@ -56,6 +57,7 @@ __all__ = [
     "downsample_with_striding",
     "open_pyramid",
     "plan_pyramid",
+    "reduce_blocks",
     "update_pyramid",
     "verify_pyramid",
 ]

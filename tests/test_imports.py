@@ -23,7 +23,7 @@ FLOORS = tuple(
         "storage",
         "sources",
         "engine",
-        "pyramid",
+        "labels pyramid volumes",
         "accessor",
         "cli",
     )

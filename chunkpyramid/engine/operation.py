@@ -86,7 +86,7 @@ class BlockOperation(Protocol):
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         """Return those of the pieces of a block that are to be read."""
 
-    def begin(self) -> Any:
+    def begin(self, index: Shape) -> Any:
         """Return the state of a block before its first piece."""
 
     def piece(self, state: Any, box: Box, found: Any, put: Put) -> None:
@@ -125,8 +125,8 @@ class Wrapper:
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         return self.operation.choose(index, pieces)
 
-    def begin(self) -> Any:
-        return self.operation.begin()
+    def begin(self, index: Shape) -> Any:
+        return self.operation.begin(index)
 
     def piece(self, state: Any, box: Box, found: Any, put: Put) -> None:
         self.operation.piece(state, box, found, put)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.pool import Pool
 from typing import Any
@@ -25,24 +24,15 @@ from dask.local import MultiprocessingPoolExecutor
 
 from chunkpyramid.boxes import Box, Shape, multiply
 from chunkpyramid.engine.flags import BlockSet
+from chunkpyramid.engine.machine import Machine
 from chunkpyramid.engine.memory import available_memory
 from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.internals import keys_of_worker, pool_size
 
-__all__ = ["Machine", "active_machine", "run_stage"]
+__all__ = ["active_machine", "run_stage"]
 
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What the active Dask scheduler offers: tasks at once in one process and in all, and memory of a process."""
-
-    scheduler: str
-    threads: int
-    slots: int
-    memory: int
 
 
 def active_machine() -> Machine:

@@ -105,7 +105,7 @@ class BlockTask:
                 output.erase_torn(block)
         writers = {output.name: output.open(again=again) for output in operation.outputs}
         read = self._reader(block.start, values, writers)
-        state = operation.begin()
+        state = operation.begin(index)
 
         def put(name: str, box: Box, computed: Any) -> None:
             with failing(f"writing {name} from {box.start} to {box.stop}"):

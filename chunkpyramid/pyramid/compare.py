@@ -88,8 +88,8 @@ class Compare(Wrapper):
         least = chosen.min() if index == sure else -1.0
         return [piece for piece, at in zip(pieces, chosen, strict=True) if at < self.fraction or at == least]
 
-    def begin(self) -> tuple[Any, list[ChunkProblem]]:
-        return super().begin(), []
+    def begin(self, index: Shape) -> tuple[Any, list[ChunkProblem]]:
+        return super().begin(index), []
 
     def piece(self, state: tuple[Any, list[ChunkProblem]], box: Box, found: Any, put: Put) -> None:
         own, problems = state

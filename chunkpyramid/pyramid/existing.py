@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape
+from chunkpyramid.engine.machine import memory_bytes
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.pyramid.plan import PyramidPlan, Request, make_levels
 from chunkpyramid.pyramid.planner import make_plan
-from chunkpyramid.pyramid.prepare import memory_bytes
 from chunkpyramid.pyramid.pyramid import Pyramid
 from chunkpyramid.reductions.methods import METHODS, Reduction, resolve_method
 from chunkpyramid.storage.chunks import chunk_access

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkpyramid.boxes import Box
+from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.operation import Put, Wrapper, Writer
 from chunkpyramid.metadata.omero import Extremes, channel_extremes, merged_extremes
@@ -28,8 +28,8 @@ class SeeExtremes(Wrapper):
     reduction: Reduction
     channel_axis: int | None
 
-    def begin(self) -> tuple[Any, list[Extremes]]:
-        return super().begin(), []
+    def begin(self, index: Shape) -> tuple[Any, list[Extremes]]:
+        return super().begin(index), []
 
     def piece(self, state: tuple[Any, list[Extremes]], box: Box, found: Any, put: Put) -> None:
         own, seen = state

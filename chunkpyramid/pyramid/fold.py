@@ -81,7 +81,7 @@ class Fold:
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         return pieces
 
-    def begin(self) -> Reduction:
+    def begin(self, index: Shape) -> Reduction:
         """Return the reduction of one block, which keeps to the memory that was planned for its states."""
         return self.reduction.within(int(self.stage.state_bytes * self.headroom))
 

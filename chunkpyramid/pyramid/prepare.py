@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from zarr.storage import MemoryStore
 
 from chunkpyramid._version import __version__
-from chunkpyramid.arguments import whole_number
 from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.machine import memory_bytes
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
@@ -37,10 +37,7 @@ from chunkpyramid.storage.nodes import default_compressors, empty_group, groups_
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.warn import warn
 
-if TYPE_CHECKING:
-    from chunkpyramid.engine.scheduler import Machine
-
-__all__ = ["memory_bytes", "prepare"]
+__all__ = ["prepare"]
 
 # Up to here a voxel size times a factor is exact.
 MOST_CUMULATIVE = 2**53
@@ -260,24 +257,3 @@ def _rehearse(stored: LevelFormat, levels: Sequence[Level]) -> Any:
                 f"{level.index}), compressors={stored.compressors!r}: {error}"
             ) from error
     return arrays[0]
-
-
-def memory_bytes(memory_limit: int | str | None, machine: Machine) -> int:
-    """Return the ``memory_limit`` argument in bytes, by default half of what a process may use."""
-    from dask.utils import parse_bytes
-
-    if memory_limit is None:
-        return machine.memory // 2
-    try:
-        nbytes = (
-            parse_bytes(memory_limit)
-            if isinstance(memory_limit, str)
-            else whole_number(memory_limit, "memory_limit", least=1)
-        )
-    except (ValueError, OverflowError) as error:
-        raise ArgumentError(
-            f"memory_limit must be a number of bytes or a string such as '2 GiB', but {memory_limit!r} was given"
-        ) from error
-    if nbytes < 1:
-        raise ArgumentError(f"memory_limit must be at least 1 byte, but {memory_limit!r} was given")
-    return int(nbytes)

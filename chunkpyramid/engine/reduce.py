@@ -1,0 +1,185 @@
+"""Reductions: a record of every piece, combined to one of the whole volume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.engine.job import Progress, Step, run_steps
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.layout import Reading, Stage
+from chunkpyramid.engine.machine import memory_bytes
+from chunkpyramid.engine.operation import ArrayInput, Input, Output, Put, Writer
+from chunkpyramid.engine.records import Merger, Record, Records, as_record
+from chunkpyramid.engine.stage_planner import plan_stage
+from chunkpyramid.errors import BuildError
+from chunkpyramid.sources.source import Source
+from chunkpyramid.storage.access import ChunkAccess
+from chunkpyramid.storage.chunks import chunk_access
+from chunkpyramid.storage.presence import Presence, presences
+
+__all__ = ["Reduction", "reading_of", "source_fingerprint"]
+
+# What a block holds of records before it stores them.
+MOST_RECORD_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class ReduceBlocks:
+    """Leaves the records of a block: what ``function`` makes of each piece and the box it fills, combined."""
+
+    name: str
+    function: Callable[[Any, Box], Any]
+    combine: Callable[[Any, Any], Any]
+    input: Input | None
+    records: Records
+
+    advice = "what is done so far is kept if a target was given: run the same again to resume"
+    outputs: tuple[Output, ...] = ()
+    region = None
+
+    def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
+        return pieces
+
+    def begin(self, index: Shape) -> Gathering:
+        return Gathering(index, self.records, Merger(self.combine))
+
+    def piece(self, state: Gathering, box: Box, found: Any, put: Put) -> None:
+        state.add(as_record(self.function(found, box)))
+
+    def finish(self, state: Gathering, writers: Mapping[str, Writer]) -> Any:
+        state.spill()
+        return [list(state.index), state.parts, state.alone]
+
+
+@dataclass
+class Gathering:
+    """The records of a block so far."""
+
+    index: Shape
+    records: Records
+    merger: Merger
+    parts: int = 0
+    alone: bool = False
+
+    def add(self, record: Record) -> None:
+        self.alone = not isinstance(record, Mapping)
+        self.merger.add(record)
+        if self.merger.nbytes > MOST_RECORD_BYTES:
+            self.spill()
+
+    def spill(self) -> None:
+        """Store what there is."""
+        record = self.merger.result()
+        if record is not None:
+            self.records.put(self.index, self.parts, record)
+            self.parts += 1
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """A reduction of a source that is planned: ``function`` of every piece and its box, combined.
+
+    ``name`` tells in messages what it is, and ``fingerprint`` what tells it from others.
+    """
+
+    name: str
+    source: Source
+    present: tuple[Presence, ...]
+    function: Callable[[Any, Box], Any]
+    combine: Callable[[Any, Any], Any]
+    demand: Callable[[Shape], int]
+    memory_limit: int
+    stage: Stage
+    threads: int
+    fingerprint: Mapping[str, Any]
+
+    @staticmethod
+    def plan(
+        name: str,
+        source: Source,
+        function: Callable[[Any, Box], Any],
+        combine: Callable[[Any, Any], Any],
+        *,
+        demand: Callable[[Shape], int],
+        memory_limit: int | str | None,
+        fingerprint: Mapping[str, Any],
+    ) -> Reduction:
+        """Plan a reduction; ``demand`` gives the bytes that it takes for a piece, beside the piece itself.
+
+        Raises
+        ------
+        PlanError
+            If the memory limit is too small, with the least that would do.
+        """
+        from chunkpyramid.engine.scheduler import active_machine
+
+        machine = active_machine()
+        limit = memory_bytes(memory_limit, machine)
+        present = presences(source.zarr_arrays())
+        stage, threads = plan_stage(
+            reading_of(source), lambda piece: demand(piece) + 2 * MOST_RECORD_BYTES, limit, machine
+        )
+        told = {"operation": name, **source_fingerprint(source, present), **fingerprint}
+        return Reduction(name, source, present, function, combine, demand, limit, stage, threads, told)
+
+    def continuing(self, block: Sequence[int]) -> Reduction:
+        """Return this reduction with the blocks of one that was begun, maybe with other memory."""
+        from chunkpyramid.engine.scheduler import active_machine
+
+        stage, threads = plan_stage(
+            reading_of(self.source),
+            lambda piece: self.demand(piece) + 2 * MOST_RECORD_BYTES,
+            self.memory_limit,
+            active_machine(),
+            kept=tuple(map(int, block)),
+        )
+        return Reduction(**{**self.__dict__, "stage": stage, "threads": threads})
+
+    def run(self, journal: Journal, progress: Progress) -> Record:
+        """Return the record of the whole source; blocks that are done are not read again."""
+        scratch = journal.scratch
+        records = Records(scratch.store, scratch.path, 0)
+        array = self.source.array
+        is_zarr = self.source.is_zarr
+        operation = ReduceBlocks(
+            self.name, self.function, self.combine, ArrayInput("the source", array) if is_zarr else None, records
+        )
+        step = Step(self.stage, operation, self.source.shape, self.present, None if is_zarr else array)
+        for _ in run_steps([step], journal, self.threads, progress):
+            pass
+        merger = Merger(self.combine)
+        for index, parts, alone in journal.flags(0, self.stage.grid).records():
+            for part in range(parts):
+                merger.add(records.get(tuple(index), part, alone=alone))
+        result = merger.result()
+        if result is None:
+            raise BuildError(f"no block of {self.name} has left a record: this is a bug")
+        return result
+
+
+def reading_of(source: Source) -> Reading:
+    """Return what a stage that reads a source has to know of it."""
+    return Reading(
+        extent=source.shape,
+        itemsize=source.dtype.itemsize,
+        chunks=source.read_chunks,
+        shards=source.read_shards,
+        lazy_chunks=source.lazy_chunks,
+        access=chunk_access(source.array, source.array.store) if source.is_zarr else ChunkAccess(),
+    )
+
+
+def source_fingerprint(source: Source, present: Sequence[Presence]) -> dict[str, Any]:
+    """Return what tells a source from others, in values that JSON can hold."""
+    documents = json.dumps(sorted((array.name, array.document) for array in present))
+    return {
+        "source": source.identity(),
+        "source_metadata": hashlib.sha256(documents.encode()).hexdigest(),
+        "shape": list(source.shape),
+        "dtype": str(source.dtype),
+    }

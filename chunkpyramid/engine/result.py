@@ -1,0 +1,163 @@
+"""Where the result of a reduction is kept: a group that is new, unfinished or finished."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.storage import LocalStore
+
+from chunkpyramid.engine.job import Progress
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.records import Record
+from chunkpyramid.engine.reduce import Reduction
+from chunkpyramid.engine.runs import Run, begin_run, group_of
+from chunkpyramid.errors import ArgumentError, TargetExistsError
+from chunkpyramid.sources.source import Source
+from chunkpyramid.storage.keys import remove_node
+from chunkpyramid.storage.nodes import (
+    empty_group,
+    entries,
+    existing_group,
+    is_local_path,
+    path_id,
+    plain_path,
+    store_id,
+)
+
+__all__ = ["ResultPlace"]
+
+# the attribute of a group that holds a result, and tells what of
+RESULT = "chunkpyramid_result"
+
+
+@dataclass(frozen=True)
+class ResultPlace:
+    """The group ``target`` for the result of a reduction, or a temporary one if it is None.
+
+    ``save`` writes the record to a group, and ``load`` reads it again.
+    """
+
+    target: Any
+    storage_options: Mapping[str, Any] | None
+    resume: bool
+    overwrite: bool
+    save: Callable[[zarr.Group, Record], None]
+    load: Callable[[zarr.Group], Record]
+
+    def compute(self, reduction: Reduction, progress: Progress) -> Record:
+        """Return the record of a reduction: the one that is kept, or one that is computed and kept.
+
+        Raises
+        ------
+        ArgumentError, TargetExistsError
+            If there is something else at the target.
+        """
+        for flag, argument in ((self.resume, "resume"), (self.overwrite, "overwrite")):
+            if not isinstance(flag, bool | np.bool_):
+                raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
+        if self.target is None:
+            with tempfile.TemporaryDirectory(prefix="chunkpyramid-") as folder:
+                return reduction.run(Journal.create(empty_group(folder, 3), None, {}), progress)
+        location = plain_path(self.target)
+        group = existing_group(location, self.storage_options)
+        _refuse_overlap(location if group is None else group, reduction.source)
+        if group is not None and self._is_finished(group, reduction):
+            return self.load(group)
+        goes_on = group is not None and self._goes_on(group, reduction)
+        store, path = self._place(location, group)
+        run = begin_run(store, path, alone=not goes_on, where=str(location if group is None else group))
+        with run.living():
+            record = self._compute_in(run, reduction, progress)
+            run.finish()
+        return record
+
+    def _compute_in(self, run: Run, reduction: Reduction, progress: Progress) -> Record:
+        group = group_of(run, 3)
+        # another process may have been here since
+        if self._is_finished(group, reduction):
+            return self.load(group)
+        journal = Journal.find(group, run)
+        if journal is not None and self._goes_on(group, reduction):
+            reduction = reduction.continuing(journal.blocks)
+        else:
+            for name in entries(group):
+                remove_node(group.store, f"{group.path}/{name}".lstrip("/"))
+            group.attrs.put({})
+            journal = Journal.create(group, run, {})
+            journal.set_up(reduction.fingerprint, reduction.stage.block)
+        record = reduction.run(journal, progress)
+        for name in entries(group):
+            remove_node(group.store, f"{group.path}/{name}".lstrip("/"))
+        self.save(group, record)
+        group.attrs.put({**group.attrs.asdict(), RESULT: dict(reduction.fingerprint)})
+        Journal.close(group)
+        return record
+
+    def _is_finished(self, group: zarr.Group, reduction: Reduction) -> bool:
+        """Whether the group holds the result of this reduction.
+
+        Raises
+        ------
+        TargetExistsError
+            If it holds something else.
+        """
+        attributes = group.attrs.asdict()
+        if Journal.find(group) is not None or (self.overwrite and RESULT in attributes):
+            return False
+        kept = attributes.get(RESULT)
+        if isinstance(kept, Mapping):
+            if self.resume and dict(kept) == dict(reduction.fingerprint):
+                return True
+            raise TargetExistsError(
+                f"{group} holds a result already: pass overwrite=True to replace it, or choose another target"
+            )
+        if entries(group) or attributes:
+            raise TargetExistsError(
+                f"{group} is no result of chunkpyramid's and not empty (it has {entries(group) or 'attributes'}): it "
+                "is never overwritten; choose another target"
+            )
+        return False
+
+    def _goes_on(self, group: zarr.Group, reduction: Reduction) -> bool:
+        """Whether there is an unfinished result that this reduction goes on with."""
+        journal = Journal.find(group)
+        if journal is None or self.overwrite or not journal.is_set_up:
+            return False
+        if not self.resume:
+            raise TargetExistsError(
+                f"{group} holds an unfinished result: pass resume=True to finish it, or overwrite=True to begin anew"
+            )
+        found, wanted = journal.fingerprint, dict(reduction.fingerprint)
+        differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        if differing:
+            raise TargetExistsError(
+                f"{group} holds an unfinished result that differs in {', '.join(differing)}: run what it was begun "
+                "with, or pass overwrite=True to begin anew"
+            )
+        return True
+
+    def _place(self, location: Any, group: zarr.Group | None) -> tuple[Any, str]:
+        if group is None:
+            if is_local_path(location):
+                return LocalStore(os.path.realpath(location)), ""
+            group = empty_group(location, 3, storage_options=self.storage_options)
+        return group.store, group.path
+
+
+def _refuse_overlap(target: Any, source: Source) -> None:
+    """Refuse a target that is inside of what is read."""
+    if isinstance(target, zarr.Group):
+        there = store_id(target) + "/"
+    elif is_local_path(target):
+        there = path_id(target) + "/"
+    else:
+        return
+    for array in source.zarr_arrays():
+        if there.startswith(store_id(array) + "/"):
+            raise ArgumentError(f"the target {target} lies inside the source array {array}: give another target")

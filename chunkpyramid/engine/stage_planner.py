@@ -1,0 +1,83 @@
+"""The plan of an operation of one stage: the largest pieces and the most tasks at once that the memory limit allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from chunkpyramid.boxes import Shape, ceil_shape
+from chunkpyramid.engine.layout import Limits, OutputLayout, Reading, Stage, bytes_read, lay_out
+from chunkpyramid.engine.machine import Machine
+from chunkpyramid.engine.memory import process_peak
+from chunkpyramid.errors import PlanError
+from chunkpyramid.storage.access import ChunkAccess
+from chunkpyramid.text import format_bytes
+
+__all__ = ["plan_stage"]
+
+
+def plan_stage(
+    reading: Reading,
+    demand: Callable[[Shape], int],
+    memory_limit: int,
+    machine: Machine,
+    *,
+    outputs: Sequence[OutputLayout] = (),
+    write_access: ChunkAccess | None = None,
+    kept: Shape | None = None,
+) -> tuple[Stage, int]:
+    """Return the stage, and how many of its tasks may run at once in a process.
+
+    Parameters
+    ----------
+    demand : callable
+        Returns the bytes that the operation itself takes for a piece of this shape.
+    outputs : sequence of OutputLayout
+        What is written; they share the shape of what is read.
+    write_access : ChunkAccess, optional
+        What it takes to write chunks.
+    kept : tuple of int, optional
+        The block of a stage that has been begun.
+
+    Raises
+    ------
+    PlanError
+        If not even one task at a time fits, with the least limit that would do.
+    """
+    ones = (1,) * len(reading.extent)
+    # whole shards take one request each, and chunks that are read twice cost more than anything
+    alignments = [shape for shape in (reading.shards, reading.chunks, reading.lazy_chunks) if shape is not None]
+    least = math.inf
+    for threads in range(machine.threads, 0, -1):
+        slots = max(1, machine.slots * threads // machine.threads)
+        for alignment in [*alignments, None]:
+            block, piece, memory = lay_out(
+                reading,
+                outputs,
+                demand,
+                Limits(memory_limit, threads, slots),
+                factor=ones,
+                alignment=alignment,
+                write_access=write_access or ChunkAccess(),
+                kept=kept,
+            )
+            grid = ceil_shape(reading.extent, block)
+            peak = process_peak(memory, math.prod(grid), threads)
+            least = min(least, peak)
+            if peak <= memory_limit:
+                size = math.prod(reading.extent)
+                stage = Stage(
+                    index=0,
+                    outputs=tuple(outputs),
+                    block=block,
+                    piece=piece,
+                    grid=grid,
+                    memory=memory,
+                    bytes_read=bytes_read(reading, block, piece),
+                    bytes_written=sum(size * output.itemsize for output in outputs),
+                )
+                return stage, threads
+    raise PlanError(
+        f"the operation needs at least {format_bytes(least, up=True)} of memory, but memory_limit is "
+        f"{format_bytes(memory_limit)}: raise memory_limit, or choose smaller chunks or shards"
+    )

@@ -1,0 +1,1 @@
+"""What is done to volumes as a whole."""
