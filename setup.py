@@ -1,6 +1,6 @@
 """Builds the kernels; everything else is in pyproject.toml.
 
-The extension is a top-level module, and not part of the package: in a checkout the directory `chunkpyramid` hides
+The extensions are top-level modules, and not part of the package: in a checkout the directory `chunkpyramid` hides
 the installed package, but not a module beside it. So the tests run from a checkout after `pip install .` too.
 """
 
@@ -45,6 +45,16 @@ kernels = Extension(
     language="c++",
 )
 
+labels = Extension(
+    "_chunkpyramid_labels",
+    [f"{KERNELS}/labels/{name}" for name in ("_labels.pyx", "count.cpp")],
+    depends=[f"{KERNELS}/labels/count.hpp"],
+    include_dirs=[f"{KERNELS}/labels"],
+    extra_compile_args=OPTIONS,
+    extra_link_args=SANITIZERS,
+    language="c++",
+)
+
 
 class ParallelBuild(build_ext):
     """Compiles the sources of an extension at the same time: the instruction sets take most of the minute."""
@@ -61,4 +71,4 @@ class ParallelBuild(build_ext):
         super().build_extensions()
 
 
-setup(ext_modules=cythonize([kernels]), cmdclass={"build_ext": ParallelBuild})
+setup(ext_modules=cythonize([kernels, labels]), cmdclass={"build_ext": ParallelBuild})

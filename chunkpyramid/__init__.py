@@ -4,6 +4,7 @@
 ``downsample`` functions do the same to arrays in memory, and every `xarray.DataArray` has an accessor ``.pyramid``.
 """
 
+from chunkpyramid import labels
 from chunkpyramid._version import __version__
 from chunkpyramid.accessor import PyramidAccessor
 from chunkpyramid.errors import (
@@ -55,6 +56,7 @@ __all__ = [
     "downsample_with_max_pooling",
     "downsample_with_min_pooling",
     "downsample_with_striding",
+    "labels",
     "open_pyramid",
     "plan_pyramid",
     "reduce_blocks",

@@ -24,8 +24,9 @@ from chunkpyramid.storage.presence import Presence, presences
 
 __all__ = ["Reduction", "reading_of", "source_fingerprint"]
 
-# What a block holds of records before it stores them.
-MOST_RECORD_BYTES = 16 * 2**20
+# What a block holds of records before it stores them, and how much more there is while two are combined.
+MOST_RECORD_BYTES = 4 * 2**20
+COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Reduction:
         limit = memory_bytes(memory_limit, machine)
         present = presences(source.zarr_arrays())
         stage, threads = plan_stage(
-            reading_of(source), lambda piece: demand(piece) + 2 * MOST_RECORD_BYTES, limit, machine
+            reading_of(source), lambda piece: demand(piece) + COPIES * MOST_RECORD_BYTES, limit, machine
         )
         told = {"operation": name, **source_fingerprint(source, present), **fingerprint}
         return Reduction(name, source, present, function, combine, demand, limit, stage, threads, told)
@@ -133,7 +134,7 @@ class Reduction:
 
         stage, threads = plan_stage(
             reading_of(self.source),
-            lambda piece: self.demand(piece) + 2 * MOST_RECORD_BYTES,
+            lambda piece: self.demand(piece) + COPIES * MOST_RECORD_BYTES,
             self.memory_limit,
             active_machine(),
             kept=tuple(map(int, block)),

@@ -14,13 +14,15 @@ from zarr.storage import LocalStore
 
 from chunkpyramid.engine.job import Progress
 from chunkpyramid.engine.journal import Journal
-from chunkpyramid.engine.records import Record
+from chunkpyramid.engine.records import ALONE, Record
 from chunkpyramid.engine.reduce import Reduction
 from chunkpyramid.engine.runs import Run, begin_run, group_of
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.keys import remove_node
 from chunkpyramid.storage.nodes import (
+    create_level,
+    default_compressors,
     empty_group,
     entries,
     existing_group,
@@ -35,6 +37,31 @@ __all__ = ["ResultPlace"]
 # the attribute of a group that holds a result, and tells what of
 RESULT = "chunkpyramid_result"
 
+# and that which tells that its only array is the record itself
+IS_ALONE = "is_array"
+
+
+def save_record(group: zarr.Group, record: Record) -> None:
+    """Write the arrays of a record to a group."""
+    arrays = record if isinstance(record, Mapping) else {ALONE: record}
+    group.attrs.put({IS_ALONE: not isinstance(record, Mapping)})
+    for name, values in arrays.items():
+        array = create_level(
+            group,
+            name,
+            values.shape,
+            values.dtype,
+            chunks=tuple(max(1, n) for n in values.shape),
+            compressors=default_compressors(values.dtype, 3, labels=True),
+        )
+        array[...] = values
+
+
+def load_record(group: zarr.Group) -> Record:
+    """Return the record that a group holds."""
+    arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
+    return arrays[ALONE] if group.attrs[IS_ALONE] else arrays
+
 
 @dataclass(frozen=True)
 class ResultPlace:
@@ -47,8 +74,8 @@ class ResultPlace:
     storage_options: Mapping[str, Any] | None
     resume: bool
     overwrite: bool
-    save: Callable[[zarr.Group, Record], None]
-    load: Callable[[zarr.Group], Record]
+    save: Callable[[zarr.Group, Record], None] = save_record
+    load: Callable[[zarr.Group], Record] = load_record
 
     def compute(self, reduction: Reduction, progress: Progress) -> Record:
         """Return the record of a reduction: the one that is kept, or one that is computed and kept.

@@ -9,23 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
-import numpy as np
 import numpy.typing as npt
-import zarr
 
 from chunkpyramid.arguments import whole_number
-from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.boxes import Box
 from chunkpyramid.engine.job import Progress, check_progress
-from chunkpyramid.engine.records import ALONE, Record
 from chunkpyramid.engine.reduce import Reduction
 from chunkpyramid.engine.result import ResultPlace
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.sources.open import open_source
-from chunkpyramid.storage.nodes import create_level, default_compressors
 
 __all__ = ["reduce_blocks"]
-
-IS_ALONE = "is_array"
 
 
 def reduce_blocks(
@@ -112,7 +106,7 @@ def reduce_blocks(
         memory_limit=memory_limit,
         fingerprint={"function": _code_digest(function), "combine": _code_digest(combine)},
     )
-    place = ResultPlace(target, storage_options, resume, overwrite, save_record, load_record)
+    place = ResultPlace(target, storage_options, resume, overwrite)
     return place.compute(reduction, progress)
 
 
@@ -129,26 +123,3 @@ class WithoutBox:
 def _code_digest(function: Callable[..., Any]) -> str:
     """Return what tells a function from others: its name if it can be imported, else its code."""
     return hashlib.sha256(cloudpickle.dumps(function)).hexdigest()
-
-
-def save_record(group: zarr.Group, record: Record) -> None:
-    """Write the arrays of a record to a group."""
-    arrays = record if isinstance(record, Mapping) else {ALONE: record}
-    group.attrs.put({IS_ALONE: not isinstance(record, Mapping)})
-    for name, values in arrays.items():
-        shape: Shape = values.shape
-        array = create_level(
-            group,
-            name,
-            shape,
-            values.dtype,
-            chunks=tuple(max(1, n) for n in shape),
-            compressors=default_compressors(values.dtype, 3, labels=True),
-        )
-        array[...] = values
-
-
-def load_record(group: zarr.Group) -> Record:
-    """Return the record that a group holds."""
-    arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
-    return arrays[ALONE] if group.attrs[IS_ALONE] else arrays

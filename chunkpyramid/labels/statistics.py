@@ -1,0 +1,228 @@
+"""`statistics` and `unique`: the labels of a volume larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from chunkpyramid.boxes import Box, tile
+from chunkpyramid.engine.job import Progress, check_progress
+from chunkpyramid.engine.records import Record
+from chunkpyramid.engine.reduce import Reduction
+from chunkpyramid.engine.result import ResultPlace
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.labels.counts import LabelCounts, count_labels, merge_counts
+from chunkpyramid.labels.table import LabelTable, load_counts, save_counts
+from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
+from chunkpyramid.sources.open import open_source
+from chunkpyramid.sources.source import Source
+
+__all__ = ["statistics", "unique"]
+
+# So many voxels are counted at a time. If each had a label of its own, their statistics, in the table and in the arrays
+# that are made of it, would take `BYTES_PER_LABEL` and as much again for each axis.
+VOXELS_AT_A_TIME = 2**15
+BYTES_PER_LABEL = 160
+
+
+def statistics(
+    source: Any,
+    *,
+    background: int | None = 0,
+    target: Any = None,
+    axes: str | Sequence[str] | None = None,
+    voxel_size: Any = None,
+    translation: Any = None,
+    unit: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+    memory_limit: int | str | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Progress = False,
+) -> LabelTable:
+    """Return count, bounding box and centroid of every label of a volume.
+
+    Every chunk is read once, on whatever Dask scheduler is active; the result is the same whatever the chunks, the
+    memory limit and the scheduler.
+
+    Parameters
+    ----------
+    source : zarr.Array, dask array, xarray.DataArray, numpy array, path, URL or store
+        Labels: integers or bool.
+    background : int, optional
+        The label that is left out; None to leave out none.
+    target : path, URL, zarr store or zarr.Group, optional
+        Where the table is kept, as a group that xarray opens: a rerun after a failure goes on where it stopped, and one
+        after the end returns what is there. By default nothing is kept. Workers on other machines have to see it.
+    axes, voxel_size, translation, unit, storage_options, memory_limit, resume, overwrite, progress
+        As for `build_pyramid`. The table itself has to fit in memory, beside what the limit allows.
+
+    Returns
+    -------
+    LabelTable
+
+    Raises
+    ------
+    SourceNotFoundError
+        If there is no source.
+    ArgumentError
+        If an argument is malformed, or the source holds no labels.
+    TargetExistsError
+        If there is something else at the target.
+    PlanError
+        If the memory limit is too small, with the least that would do.
+    BuildError
+        If a block fails; with a target, what is done so far is kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chunkpyramid as cp
+    >>> table = cp.labels.statistics(np.array([[0, 7, 7], [0, 0, 7]]), voxel_size=4.0)
+    >>> table[7].count, [round(x, 2) for x in table[7].centroid], [round(x, 2) for x in table[7].position]
+    (3, [0.33, 1.67], [1.33, 6.67])
+    """
+    opened = _labels(source, axes, storage_options)
+    if background is not None and (isinstance(background, bool) or not isinstance(background, int | np.integer)):
+        raise ArgumentError(f"background must be a label or None, but {background!r} was given")
+    coordinates = with_arguments(opened.coordinates, voxel_size, translation, unit)
+    if opened.order is not None:
+        raise ArgumentError("axes must be in the order of those of the source: transpose the source, or leave out axes")
+    kept = KeptTable(coordinates, background)
+    place = ResultPlace(target, storage_options, resume, overwrite, kept.save, kept.load)
+    counts = _counted(opened, place, memory_limit, progress, with_boxes=True, told=[repr(coordinates), background])
+    return LabelTable(counts if background is None else counts.without(background), coordinates)
+
+
+def unique(
+    source: Any,
+    return_counts: bool = False,
+    *,
+    axes: str | Sequence[str] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    memory_limit: int | str | None = None,
+    progress: Progress = False,
+) -> npt.NDArray[Any] | tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+    """Return the labels of a volume in ascending order, as `numpy.unique` does for arrays in memory.
+
+    Every chunk is read once, on whatever Dask scheduler is active.
+
+    Parameters
+    ----------
+    source : zarr.Array, dask array, xarray.DataArray, numpy array, path, URL or store
+        Labels: integers or bool.
+    return_counts : bool
+        Whether to return how many voxels each label has, too.
+    axes, storage_options, memory_limit, progress
+        As for `build_pyramid`. The labels themselves have to fit in memory, beside what the limit allows.
+
+    Returns
+    -------
+    labels : ndarray
+        In the dtype of the source.
+    counts : ndarray of int64
+        Only with ``return_counts``.
+
+    Raises
+    ------
+    SourceNotFoundError, ArgumentError, PlanError, BuildError
+        As `statistics` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import chunkpyramid as cp
+    >>> cp.labels.unique(np.array([[0, 7, 7], [0, 0, 7]]), return_counts=True)
+    (array([0, 7]), array([3, 3]))
+    """
+    opened = _labels(source, axes, storage_options)
+    place = ResultPlace(None, None, True, False)
+    counts = _counted(opened, place, memory_limit, progress, with_boxes=False, told=[])
+    return (counts.label, counts.count) if return_counts else counts.label
+
+
+def _labels(source: Any, axes: Any, storage_options: Mapping[str, Any] | None) -> Source:
+    opened = open_source(source, axes, storage_options=storage_options)
+    if opened.dtype.kind not in "iub":
+        raise ArgumentError(f"source must hold labels, which are integers or bool, but it holds {opened.dtype}")
+    return opened
+
+
+def _counted(
+    source: Source,
+    place: ResultPlace,
+    memory_limit: int | str | None,
+    progress: Progress,
+    *,
+    with_boxes: bool,
+    told: list[Any],
+) -> LabelCounts:
+    check_progress(progress)
+    fields = len(source.shape) + 1 if with_boxes else 1
+    reduction = Reduction.plan(
+        "labels.statistics" if with_boxes else "labels.unique",
+        source,
+        CountPiece(with_boxes),
+        _merge,
+        demand=lambda piece: VOXELS_AT_A_TIME * BYTES_PER_LABEL * fields,
+        memory_limit=memory_limit,
+        fingerprint={"arguments": told},
+    )
+    record = place.compute(reduction, progress)
+    return _counts(record)
+
+
+@dataclass(frozen=True)
+class CountPiece:
+    """Counts the labels of a piece, some voxels at a time, so that many labels take no more memory than was planned."""
+
+    with_boxes: bool
+
+    def __call__(self, values: npt.NDArray[Any], box: Box) -> Record:
+        slabs = (
+            count_labels(values[part.relative_to(box.start).slices], part.start, with_boxes=self.with_boxes)
+            for part in _slabs(box)
+        )
+        return reduce(merge_counts, slabs).to_arrays()
+
+
+def _slabs(box: Box) -> Iterator[Box]:
+    """Cut a box into parts of not many more than `VOXELS_AT_A_TIME` voxels."""
+    shape = list(box.shape)
+    for axis in range(len(shape)):
+        rest = int(np.prod(shape[axis + 1 :]))
+        shape[axis] = max(1, min(shape[axis], VOXELS_AT_A_TIME // rest))
+        if shape[axis] > 1:
+            break
+    origin = Box((0,) * len(shape), box.shape)
+    for cell in tile(origin, shape):
+        yield cell.clip(box.shape).shift(box.start)
+
+
+def _counts(record: Record) -> LabelCounts:
+    return LabelCounts.from_arrays(cast("Mapping[str, npt.NDArray[Any]]", record))
+
+
+def _merge(first: Record, second: Record) -> Record:
+    return merge_counts(_counts(first), _counts(second)).to_arrays()
+
+
+@dataclass(frozen=True)
+class KeptTable:
+    """How the statistics of labels are kept in a group: as the table that xarray opens, without the background."""
+
+    coordinates: Coordinates
+    background: int | None
+
+    def save(self, group: zarr.Group, record: Record) -> None:
+        counts = _counts(record)
+        save_counts(group, counts if self.background is None else counts.without(self.background), self.coordinates)
+
+    def load(self, group: zarr.Group) -> Record:
+        return load_counts(group).to_arrays()

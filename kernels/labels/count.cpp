@@ -1,0 +1,196 @@
+#include "count.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+namespace chunkpyramid {
+
+namespace {
+
+using Index = std::ptrdiff_t;
+
+constexpr Index NONE = -1;
+
+// The finaliser of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): every
+// bit of a label changes every bit of its place, so that labels which agree in many bits do not meet.
+inline std::uint64_t mixed(std::uint64_t bits) {
+    bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebULL;
+    return bits ^ (bits >> 31);
+}
+
+// A hash table with open addressing: places in it hold the numbers of labels, whose statistics lie one after another.
+class Table {
+public:
+    Table(LabelCounts& counts, int fields) : counts_(counts), fields_(fields) {}
+    ~Table() { std::free(places_); }
+    Table(const Table&) = delete;
+    Table& operator=(const Table&) = delete;
+
+    // Returns the statistics of a label, those of a new one zeros; nullptr if there is no memory for them.
+    std::int64_t* find(std::uint64_t label, bool& is_new) {
+        if (2 * (counts_.size + 1) > capacity_ && !grow()) {
+            return nullptr;
+        }
+        Index place = static_cast<Index>(mixed(label) & static_cast<std::uint64_t>(capacity_ - 1));
+        while (places_[place] != NONE) {
+            if (counts_.labels[places_[place]] == label) {
+                is_new = false;
+                return counts_.statistics + places_[place] * fields_;
+            }
+            place = (place + 1) & (capacity_ - 1);
+        }
+        is_new = true;
+        places_[place] = counts_.size;
+        counts_.labels[counts_.size] = label;
+        return counts_.statistics + counts_.size++ * fields_;
+    }
+
+private:
+    bool grow() {
+        const Index capacity = capacity_ ? 2 * capacity_ : 256;
+        auto* places = static_cast<Index*>(std::malloc(static_cast<std::size_t>(capacity) * sizeof(Index)));
+        if (!places) {
+            return false;
+        }
+        std::free(places_);
+        places_ = places;
+        capacity_ = capacity;
+        // half of the places are ever taken
+        const auto most = static_cast<std::size_t>(capacity / 2);
+        auto* labels = static_cast<std::uint64_t*>(std::realloc(counts_.labels, most * sizeof(std::uint64_t)));
+        if (!labels) {
+            return false;
+        }
+        counts_.labels = labels;
+        auto* statistics = static_cast<std::int64_t*>(
+            std::realloc(counts_.statistics, most * static_cast<std::size_t>(fields_) * sizeof(std::int64_t)));
+        if (!statistics) {
+            return false;
+        }
+        counts_.statistics = statistics;
+        for (Index place = 0; place < capacity; ++place) {
+            places_[place] = NONE;
+        }
+        for (Index number = 0; number < counts_.size; ++number) {
+            Index place = static_cast<Index>(mixed(labels[number]) & static_cast<std::uint64_t>(capacity - 1));
+            while (places_[place] != NONE) {
+                place = (place + 1) & (capacity - 1);
+            }
+            places_[place] = number;
+        }
+        return true;
+    }
+
+    LabelCounts& counts_;
+    const int fields_;
+    Index* places_ = nullptr;
+    Index capacity_ = 0;
+};
+
+template <class Label>
+inline Label label_at(const char* row, Index at, Index stride) {
+    Label label;
+    std::memcpy(&label, row + at * stride, sizeof(Label));
+    return label;
+}
+
+inline void extend(std::int64_t* axis, Index low, Index high, Index sum, bool is_new) {
+    if (is_new || low < axis[0]) {
+        axis[0] = low;
+    }
+    if (is_new || high > axis[1]) {
+        axis[1] = high;
+    }
+    axis[2] = (is_new ? 0 : axis[2]) + sum;
+}
+
+// Neighbours in memory are most often of one label: what there is to do is done once for each run of them.
+template <class Label, bool CONTIGUOUS, bool BOXES>
+bool count_row(const char* row, Index size, Index stride, const Index* at, int axes, Table& table) {
+    const Index step = CONTIGUOUS ? static_cast<Index>(sizeof(Label)) : stride;
+    for (Index start = 0; start < size;) {
+        const Label label = label_at<Label>(row, start, step);
+        Index stop = start + 1;
+        while (stop < size && label_at<Label>(row, stop, step) == label) {
+            ++stop;
+        }
+        bool is_new;
+        std::int64_t* statistics = table.find(static_cast<std::uint64_t>(label), is_new);
+        if (!statistics) {
+            return false;
+        }
+        const Index length = stop - start;
+        statistics[0] = (is_new ? 0 : statistics[0]) + length;
+        if (BOXES) {
+            for (int axis = 0; axis + 1 < axes; ++axis) {
+                extend(statistics + 1 + 3 * axis, at[axis], at[axis], at[axis] * length, is_new);
+            }
+            // one of two neighbours is even
+            const Index both = start + stop - 1;
+            const Index sum = length % 2 ? length * (both / 2) : length / 2 * both;
+            extend(statistics + 1 + 3 * (axes - 1), start, stop - 1, sum, is_new);
+        }
+        start = stop;
+    }
+    return true;
+}
+
+template <class Label, bool CONTIGUOUS, bool BOXES>
+bool count_rows(const CountedArray& array, Table& table) {
+    const int last = array.axes - 1;
+    for (int axis = 0; axis < array.axes; ++axis) {
+        if (array.shape[axis] == 0) {
+            return true;
+        }
+    }
+    Index at[MOST_COUNTED_AXES] = {};
+    const char* row = array.data;
+    while (true) {
+        if (!count_row<Label, CONTIGUOUS, BOXES>(row, array.shape[last], array.strides[last], at, array.axes, table)) {
+            return false;
+        }
+        int axis = last - 1;
+        for (; axis >= 0; --axis) {
+            row += array.strides[axis];
+            if (++at[axis] < array.shape[axis]) {
+                break;
+            }
+            row -= at[axis] * array.strides[axis];
+            at[axis] = 0;
+        }
+        if (axis < 0) {
+            return true;
+        }
+    }
+}
+
+template <class Label>
+bool count_as(const CountedArray& array, bool with_boxes, LabelCounts& counts) {
+    Table table(counts, with_boxes ? 1 + 3 * array.axes : 1);
+    const bool contiguous = array.strides[array.axes - 1] == static_cast<Index>(sizeof(Label));
+    if (with_boxes) {
+        return contiguous ? count_rows<Label, true, true>(array, table) : count_rows<Label, false, true>(array, table);
+    }
+    return contiguous ? count_rows<Label, true, false>(array, table) : count_rows<Label, false, false>(array, table);
+}
+
+}  // namespace
+
+bool count_labels(const CountedArray& array, bool with_boxes, LabelCounts& counts) noexcept {
+    counts = {nullptr, nullptr, 0};
+    switch (array.itemsize) {
+        case 1: return count_as<std::uint8_t>(array, with_boxes, counts);
+        case 2: return count_as<std::uint16_t>(array, with_boxes, counts);
+        case 4: return count_as<std::uint32_t>(array, with_boxes, counts);
+        default: return count_as<std::uint64_t>(array, with_boxes, counts);
+    }
+}
+
+void release(LabelCounts& counts) noexcept {
+    std::free(counts.labels);
+    std::free(counts.statistics);
+    counts = {nullptr, nullptr, 0};
+}
+
+}  // namespace chunkpyramid
