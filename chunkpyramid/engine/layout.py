@@ -108,7 +108,6 @@ def lay_out(
     alignment: Shape | None,
     write_access: ChunkAccess,
     kept: Shape | None = None,
-    smallest: Shape | None = None,
 ) -> tuple[Shape, Shape, TaskMemory]:
     """Return block, piece and memory of a task: the largest pieces that fit, or the smallest of all if none do.
 
@@ -125,14 +124,12 @@ def lay_out(
         What it takes to write chunks.
     kept : tuple of int, optional
         The block of a stage that has been begun.
-    smallest : tuple of int, optional
-        Blocks are whole numbers of it, too.
     """
     extent, itemsize = reading.extent, reading.itemsize
     units = [output.unit for output in outputs]
     granule = lcm_shape(factor, alignment if alignment and reading.chunks else units[0] if units else factor)
     block = granule
-    for unit in [*units, alignment or factor, smallest or factor]:
+    for unit in [*units, alignment or factor]:
         block = lcm_shape(block, unit)
     granule = clip_to_extent(granule, extent, factor)
     held = math.inf if reading.chunks else (limits.memory - BASELINE) / limits.threads / 4

@@ -44,40 +44,52 @@ def plan_stage(
     PlanError
         If not even one task at a time fits, with the least limit that would do.
     """
-    ones = (1,) * len(reading.extent)
-    # whole shards take one request each, and chunks that are read twice cost more than anything
+    # whole shards take one request each; what is not aligned reads chunks again, which costs more than anything
     alignments = [shape for shape in (reading.shards, reading.chunks, reading.lazy_chunks) if shape is not None]
     least = math.inf
+    best: tuple[int, Stage, int] | None = None
     for threads in range(machine.threads, 0, -1):
-        slots = max(1, machine.slots * threads // machine.threads)
+        limits = Limits(memory_limit, threads, max(1, machine.slots * threads // machine.threads))
         for alignment in [*alignments, None]:
-            block, piece, memory = lay_out(
-                reading,
-                outputs,
-                demand,
-                Limits(memory_limit, threads, slots),
-                factor=ones,
-                alignment=alignment,
-                write_access=write_access or ChunkAccess(),
-                kept=kept,
-            )
-            grid = ceil_shape(reading.extent, block)
-            peak = process_peak(memory, math.prod(grid), threads)
+            stage = _stage(reading, outputs, demand, limits, alignment, write_access or ChunkAccess(), kept)
+            peak = process_peak(stage.memory, stage.tasks, threads)
             least = min(least, peak)
-            if peak <= memory_limit:
-                size = math.prod(reading.extent)
-                stage = Stage(
-                    index=0,
-                    outputs=tuple(outputs),
-                    block=block,
-                    piece=piece,
-                    grid=grid,
-                    memory=memory,
-                    bytes_read=bytes_read(reading, block, piece),
-                    bytes_written=sum(size * output.itemsize for output in outputs),
-                )
-                return stage, threads
+            if peak <= memory_limit and (best is None or stage.bytes_read < best[0]):
+                best = stage.bytes_read, stage, threads
+    if best is not None:
+        return best[1], best[2]
     raise PlanError(
         f"the operation needs at least {format_bytes(least, up=True)} of memory, but memory_limit is "
         f"{format_bytes(memory_limit)}: raise memory_limit, or choose smaller chunks or shards"
+    )
+
+
+def _stage(
+    reading: Reading,
+    outputs: Sequence[OutputLayout],
+    demand: Callable[[Shape], int],
+    limits: Limits,
+    alignment: Shape | None,
+    write_access: ChunkAccess,
+    kept: Shape | None,
+) -> Stage:
+    block, piece, memory = lay_out(
+        reading,
+        outputs,
+        demand,
+        limits,
+        factor=(1,) * len(reading.extent),
+        alignment=alignment,
+        write_access=write_access,
+        kept=kept,
+    )
+    return Stage(
+        index=0,
+        outputs=tuple(outputs),
+        block=block,
+        piece=piece,
+        grid=ceil_shape(reading.extent, block),
+        memory=memory,
+        bytes_read=bytes_read(reading, block, piece),
+        bytes_written=sum(math.prod(reading.extent) * output.itemsize for output in outputs),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +66,13 @@ class LabelCounts:
         return LabelCounts(**{name: arrays[name] for name in LabelCounts.__dataclass_fields__})
 
 
-def count_labels(values: npt.NDArray[Any], start: Sequence[int], *, with_boxes: bool = True) -> LabelCounts:
-    """Count the labels of an array, which begins at the voxel ``start`` of a volume.
+def count_labels(
+    values: npt.NDArray[Any], start: Sequence[int], *, with_boxes: bool = True, most: int | None = None
+) -> Iterator[LabelCounts]:
+    """Count the labels of an array, which begins at the voxel ``start`` of a volume, in one or several parts.
 
-    C- and Fortran-ordered arrays are equally fast. Without boxes only counts are told, which is faster.
+    C- and Fortran-ordered arrays are equally fast. Without boxes only counts are told, which is faster. A part ends
+    where there are ``most`` labels, so that what it takes is known beforehand; by default there is one part.
 
     Raises
     ------
@@ -79,32 +82,36 @@ def count_labels(values: npt.NDArray[Any], start: Sequence[int], *, with_boxes: 
     Examples
     --------
     >>> import numpy as np
-    >>> counts = count_labels(np.array([[0, 7, 7], [0, 0, 7]]), (10, 20))
+    >>> (counts,) = count_labels(np.array([[0, 7, 7], [0, 0, 7]]), (10, 20))
     >>> counts.label.tolist(), counts.count.tolist(), counts.start.tolist(), counts.stop.tolist()
     ([0, 7], [3, 3], [[10, 20], [10, 21]], [[12, 22], [12, 23]])
     """
     if values.dtype.kind not in "iub":
         raise ArgumentError(f"labels must be integers or bool, but they are {values.dtype}")
-    ndim = values.ndim
-    native = np.require(values, values.dtype.newbyteorder("="))
+    native = np.require(np.atleast_1d(values), values.dtype.newbyteorder("="))
     # the kernel runs along the last axis
-    order = sorted(range(ndim), key=lambda axis: (native.shape[axis] > 1, -abs(native.strides[axis])))
-    walked = native.transpose(order)
-    bits = walked.view(f"u{native.itemsize}")
-    labels, statistics = kernels.count(bits if ndim else bits[None], with_boxes)
-    label = np.frombuffer(labels, np.uint64).astype(bits.dtype).view(native.dtype)
-    told = np.frombuffer(statistics, np.int64).reshape(len(label), 1 + 3 * max(1, ndim) if with_boxes else 1)
+    order = sorted(range(native.ndim), key=lambda axis: (native.shape[axis] > 1, -abs(native.strides[axis])))
+    bits = native.transpose(order).view(f"u{native.itemsize}")
+    voxel, is_first = 0, True
+    while is_first or voxel < values.size:
+        labels, statistics, voxel = kernels.count(bits, with_boxes, native.size + 1 if most is None else most, voxel)
+        label = np.frombuffer(labels, np.uint64).astype(bits.dtype).view(native.dtype)
+        told = np.frombuffer(statistics, np.int64).reshape(len(label), 1 + 3 * native.ndim if with_boxes else 1)
+        yield _part(label, told, order[: values.ndim] if with_boxes else [], start)
+        is_first = False
+
+
+def _part(label: npt.NDArray[Any], told: Integers, order: Sequence[int], start: Sequence[int]) -> LabelCounts:
+    """Return what the kernel has told, in ascending order of labels and in the coordinates of the volume."""
     ascending = np.argsort(label, kind="stable")
     label, told = label[ascending], told[ascending]
     count = np.ascontiguousarray(told[:, 0])
-    if not with_boxes:
-        order = []
     placed = np.zeros((3, len(label), len(order)), np.int64)
     for at, axis in enumerate(order):
         placed[:, :, axis] = told[:, 1 + 3 * at : 4 + 3 * at].T
     offset = np.asarray(start, np.int64)[: len(order)]
-    low, high, sums = placed[0] + offset, placed[1] + offset + 1, placed[2] + offset * count[:, None]
-    return LabelCounts(label, count, low, high, sums >> WORD, sums & LOW_WORD)
+    sums = placed[2] + offset * count[:, None]
+    return LabelCounts(label, count, placed[0] + offset, placed[1] + offset + 1, sums >> WORD, sums & LOW_WORD)
 
 
 def merge_counts(first: LabelCounts, second: LabelCounts) -> LabelCounts:

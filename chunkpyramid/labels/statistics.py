@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, cast
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.boxes import Box, tile
+from chunkpyramid.boxes import Box
 from chunkpyramid.engine.job import Progress, check_progress
 from chunkpyramid.engine.records import Record
 from chunkpyramid.engine.reduce import Reduction
@@ -25,9 +25,9 @@ from chunkpyramid.sources.source import Source
 
 __all__ = ["statistics", "unique"]
 
-# So many voxels are counted at a time. If each had a label of its own, their statistics, in the table and in the arrays
-# that are made of it, would take `BYTES_PER_LABEL` and as much again for each axis.
-VOXELS_AT_A_TIME = 2**15
+# So many labels are counted at a time. Their statistics, in the table that finds them and in the arrays made of that,
+# take `BYTES_PER_LABEL` and as much again for each axis.
+LABELS_AT_A_TIME = 2**14
 BYTES_PER_LABEL = 160
 
 
@@ -170,7 +170,7 @@ def _counted(
         source,
         CountPiece(with_boxes),
         _merge,
-        demand=lambda piece: VOXELS_AT_A_TIME * BYTES_PER_LABEL * fields,
+        demand=lambda piece: LABELS_AT_A_TIME * BYTES_PER_LABEL * fields,
         memory_limit=memory_limit,
         fingerprint={"arguments": told},
     )
@@ -180,29 +180,13 @@ def _counted(
 
 @dataclass(frozen=True)
 class CountPiece:
-    """Counts the labels of a piece, some voxels at a time, so that many labels take no more memory than was planned."""
+    """Counts the labels of a piece, so many at a time that they take no more memory than was planned."""
 
     with_boxes: bool
 
     def __call__(self, values: npt.NDArray[Any], box: Box) -> Record:
-        slabs = (
-            count_labels(values[part.relative_to(box.start).slices], part.start, with_boxes=self.with_boxes)
-            for part in _slabs(box)
-        )
-        return reduce(merge_counts, slabs).to_arrays()
-
-
-def _slabs(box: Box) -> Iterator[Box]:
-    """Cut a box into parts of not many more than `VOXELS_AT_A_TIME` voxels."""
-    shape = list(box.shape)
-    for axis in range(len(shape)):
-        rest = int(np.prod(shape[axis + 1 :]))
-        shape[axis] = max(1, min(shape[axis], VOXELS_AT_A_TIME // rest))
-        if shape[axis] > 1:
-            break
-    origin = Box((0,) * len(shape), box.shape)
-    for cell in tile(origin, shape):
-        yield cell.clip(box.shape).shift(box.start)
+        parts = count_labels(values, box.start, with_boxes=self.with_boxes, most=LABELS_AT_A_TIME)
+        return reduce(merge_counts, parts).to_arrays()
 
 
 def _counts(record: Record) -> LabelCounts:

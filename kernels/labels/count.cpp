@@ -46,6 +46,8 @@ public:
         return counts_.statistics + counts_.size++ * fields_;
     }
 
+    Index size() const { return counts_.size; }
+
 private:
     bool grow() {
         const Index capacity = capacity_ ? 2 * capacity_ : 256;
@@ -107,9 +109,10 @@ inline void extend(std::int64_t* axis, Index low, Index high, Index sum, bool is
 
 // Neighbours in memory are most often of one label: what there is to do is done once for each run of them.
 template <class Label, bool CONTIGUOUS, bool BOXES>
-bool count_row(const char* row, Index size, Index stride, const Index* at, int axes, Table& table) {
+bool count_row(
+    const char* row, Index size, Index stride, const Index* at, int axes, Index most, Index& start, Table& table) {
     const Index step = CONTIGUOUS ? static_cast<Index>(sizeof(Label)) : stride;
-    for (Index start = 0; start < size;) {
+    while (start < size && table.size() < most) {
         const Label label = label_at<Label>(row, start, step);
         Index stop = start + 1;
         while (stop < size && label_at<Label>(row, stop, step) == label) {
@@ -137,19 +140,34 @@ bool count_row(const char* row, Index size, Index stride, const Index* at, int a
 }
 
 template <class Label, bool CONTIGUOUS, bool BOXES>
-bool count_rows(const CountedArray& array, Table& table) {
+bool count_rows(const CountedArray& array, Index most, Index& voxel, Table& table) {
     const int last = array.axes - 1;
+    const Index length = array.shape[last];
     for (int axis = 0; axis < array.axes; ++axis) {
         if (array.shape[axis] == 0) {
             return true;
         }
     }
     Index at[MOST_COUNTED_AXES] = {};
+    Index number = voxel / length;
+    Index start = voxel % length;
     const char* row = array.data;
+    for (int axis = last - 1; axis >= 0; --axis) {
+        at[axis] = number % array.shape[axis];
+        number /= array.shape[axis];
+        row += at[axis] * array.strides[axis];
+    }
     while (true) {
-        if (!count_row<Label, CONTIGUOUS, BOXES>(row, array.shape[last], array.strides[last], at, array.axes, table)) {
+        const Index before = start;
+        if (!count_row<Label, CONTIGUOUS, BOXES>(
+                row, length, array.strides[last], at, array.axes, most, start, table)) {
             return false;
         }
+        voxel += start - before;
+        if (start < length) {
+            return true;
+        }
+        start = 0;
         int axis = last - 1;
         for (; axis >= 0; --axis) {
             row += array.strides[axis];
@@ -166,24 +184,27 @@ bool count_rows(const CountedArray& array, Table& table) {
 }
 
 template <class Label>
-bool count_as(const CountedArray& array, bool with_boxes, LabelCounts& counts) {
+bool count_as(const CountedArray& array, bool with_boxes, Index most, Index& voxel, LabelCounts& counts) {
     Table table(counts, with_boxes ? 1 + 3 * array.axes : 1);
     const bool contiguous = array.strides[array.axes - 1] == static_cast<Index>(sizeof(Label));
     if (with_boxes) {
-        return contiguous ? count_rows<Label, true, true>(array, table) : count_rows<Label, false, true>(array, table);
+        return contiguous ? count_rows<Label, true, true>(array, most, voxel, table)
+                          : count_rows<Label, false, true>(array, most, voxel, table);
     }
-    return contiguous ? count_rows<Label, true, false>(array, table) : count_rows<Label, false, false>(array, table);
+    return contiguous ? count_rows<Label, true, false>(array, most, voxel, table)
+                      : count_rows<Label, false, false>(array, most, voxel, table);
 }
 
 }  // namespace
 
-bool count_labels(const CountedArray& array, bool with_boxes, LabelCounts& counts) noexcept {
+bool count_labels(
+    const CountedArray& array, bool with_boxes, Index most, Index& voxel, LabelCounts& counts) noexcept {
     counts = {nullptr, nullptr, 0};
     switch (array.itemsize) {
-        case 1: return count_as<std::uint8_t>(array, with_boxes, counts);
-        case 2: return count_as<std::uint16_t>(array, with_boxes, counts);
-        case 4: return count_as<std::uint32_t>(array, with_boxes, counts);
-        default: return count_as<std::uint64_t>(array, with_boxes, counts);
+        case 1: return count_as<std::uint8_t>(array, with_boxes, most, voxel, counts);
+        case 2: return count_as<std::uint16_t>(array, with_boxes, most, voxel, counts);
+        case 4: return count_as<std::uint32_t>(array, with_boxes, most, voxel, counts);
+        default: return count_as<std::uint64_t>(array, with_boxes, most, voxel, counts);
     }
 }
 

@@ -25,8 +25,11 @@ struct CountedArray {
     std::ptrdiff_t strides[MOST_COUNTED_AXES];
 };
 
-// Returns false if there is not enough memory; what is in `counts` then has to be released all the same.
-bool count_labels(const CountedArray& array, bool with_boxes, LabelCounts& counts) noexcept;
+// Counts from a voxel on, in the order of memory, until the array ends or there are `most` labels, and moves `voxel` to
+// the first that was not counted. Returns false if there is not enough memory; what is in `counts` then has to be
+// released all the same.
+bool count_labels(
+    const CountedArray& array, bool with_boxes, std::ptrdiff_t most, std::ptrdiff_t& voxel, LabelCounts& counts) noexcept;
 
 void release(LabelCounts& counts) noexcept;
 
