@@ -109,7 +109,7 @@ def lay_out(
     write_access: ChunkAccess,
     kept: Shape | None = None,
 ) -> tuple[Shape, Shape, TaskMemory]:
-    """Return block, piece and memory of a task: the largest pieces that fit, or the smallest of all if none do.
+    """Return block, piece and memory of a task: the largest pieces that fit, or those that take least if none do.
 
     Parameters
     ----------
@@ -137,12 +137,15 @@ def lay_out(
     grown = grow_block(least, extent, factor, itemsize, limits.slots, held)
     if kept is not None:
         least = grown = kept
+    candidates = []
     for whole in (grown, least) if grown != least else (least,):
         for piece in reversed(list(grow_piece(granule, whole, extent, itemsize))):
             memory = task_memory(reading, outputs, demand, whole, piece, write_access)
-            if process_peak(memory, math.prod(ceil_shape(extent, whole)), limits.threads) <= limits.memory:
+            peak = process_peak(memory, math.prod(ceil_shape(extent, whole)), limits.threads)
+            if peak <= limits.memory:
                 return whole, piece, memory
-    return whole, piece, memory
+            candidates.append((peak, (whole, piece, memory)))
+    return min(candidates, key=lambda candidate: candidate[0])[1]
 
 
 def bytes_read(reading: Reading, block: Shape, piece: Shape) -> int:

@@ -1,0 +1,173 @@
+"""Statistics of the labels of volumes: the same whatever the chunks, memory, schedulers and kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from zarr.storage import MemoryStore
+
+import chunkpyramid as cp
+from chunkpyramid.labels import label_statistics as module
+
+LABELS = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 30, (11, 14, 40)), 3, 0), 3, 1).astype(np.uint64)
+LABELS[LABELS == 3] = 2**63 + 5
+
+
+def stored(chunks: Any, shards: Any = None, zarr_format: Any = 3) -> zarr.Array[Any]:
+    array = zarr.create_array(
+        MemoryStore(), shape=LABELS.shape, dtype=LABELS.dtype, chunks=chunks, shards=shards, zarr_format=zarr_format
+    )
+    array[...] = LABELS
+    return array
+
+
+SOURCES: dict[str, Any] = {
+    "numpy": lambda: LABELS,
+    "zarr": lambda: stored((8, 16, 8)),
+    "zarr 2": lambda: stored((8, 16, 8), zarr_format=2),
+    "sharded": lambda: stored((4, 8, 8), (16, 16, 16)),
+    "dask": lambda: da.from_array(LABELS, chunks=(10, 42, 7)),
+    "xarray": lambda: xr.DataArray(LABELS, dims=("z", "y", "x")),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_statistics_are_those_of_the_whole_array(source: str, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LABELS_AT_A_TIME", 10)
+    with dask.config.set(scheduler=scheduler):
+        table = cp.labels.statistics(SOURCES[source](), background=None)
+        labels, counts = cp.labels.unique(SOURCES[source](), return_counts=True)
+    expected, numbers = np.unique(LABELS, return_counts=True)
+    for found in (table.label, labels):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == LABELS.dtype
+    for found in (table.count, counts):
+        np.testing.assert_array_equal(found, numbers)
+    np.testing.assert_array_equal(cp.labels.unique(SOURCES[source]()), expected)
+    for label, row in table.items():
+        where = np.argwhere(label == LABELS)
+        assert row.box == tuple(slice(int(a), int(b) + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
+        np.testing.assert_allclose(row.centroid, where.mean(axis=0), rtol=1e-13)
+
+
+def test_the_background_is_left_out() -> None:
+    assert 0 not in cp.labels.statistics(LABELS)
+    assert 0 in cp.labels.statistics(LABELS, background=None)
+    table = cp.labels.statistics(LABELS, background=2**63 + 5)
+    assert 0 in table
+    assert 2**63 + 5 not in table
+
+
+def test_a_table_is_a_mapping_in_physical_coordinates() -> None:
+    source = np.zeros((4, 6), np.int16)
+    source[1:3, 2:6] = -7
+    table = cp.labels.statistics(source, axes="yx", voxel_size=(40, 4), translation=(100, 0), unit="nanometer")
+    assert (len(table), list(table), -7 in table, 7 in table, 2**40 in table, "a" in table) == (
+        (1, [-7], True, False, False, False)
+    )
+    row = table[-7]
+    assert (row.label, row.count, row.box) == (-7, 8, (slice(1, 3), slice(2, 6)))
+    assert (row.centroid, row.position) == ((1.5, 3.5), (160.0, 14.0))
+    assert (source[row.box] == -7).all()
+    with pytest.raises(KeyError, match="no label 7"):
+        table[7]
+    assert "1 labels" in repr(table)
+    dataset = table.to_dataset()
+    assert dataset.sel(label=-7, axis="x")["position"] == 14.0
+    assert dataset["unit"].values.tolist() == ["nanometer", "nanometer"]
+
+
+def test_a_table_is_a_dataframe() -> None:
+    pytest.importorskip("pandas")
+    frame = cp.labels.statistics(LABELS).to_dataframe()
+    assert frame.loc[1, "count"] == (LABELS == 1).sum()
+    assert frame.index.name == "label"
+    assert {"z_start", "y_stop", "x_centroid", "x_position"} <= set(frame.columns)
+
+
+def test_a_table_that_is_kept_opens_in_xarray_and_is_not_computed_again(tmp_path: Path) -> None:
+    source, target = stored((8, 16, 8)), tmp_path / "table.zarr"
+    table = cp.labels.statistics(source, target=target, voxel_size=2.0)
+    with xr.open_zarr(target, consolidated=False) as opened:
+        np.testing.assert_array_equal(opened["label"], table.label)
+        np.testing.assert_array_equal(opened["position"], table.position)
+        assert opened["count"].dims == ("label",)
+        assert opened["start"].dims == ("label", "axis")
+    # what is not read cannot be missed
+    before = dict(source.store._store_dict)
+    for key in list(before):
+        if "/c/" in f"/{key}":
+            del source.store._store_dict[key]
+    assert cp.labels.statistics(source, target=target, voxel_size=2.0) == table
+    source.store._store_dict.update(before)
+    with pytest.raises(cp.TargetExistsError, match="overwrite=True"):
+        cp.labels.statistics(source, target=target, background=None, voxel_size=2.0)
+    other = cp.labels.statistics(source, target=target, background=None, voxel_size=2.0, overwrite=True)
+    assert len(other) == len(table) + 1
+
+
+def test_what_is_no_table_is_never_overwritten(tmp_path: Path) -> None:
+    cp.build_pyramid(LABELS, tmp_path / "image.zarr", levels=1)
+    for overwrite in (False, True):
+        with pytest.raises(cp.TargetExistsError, match="never overwritten"):
+            cp.labels.statistics(LABELS, target=tmp_path / "image.zarr", overwrite=overwrite)
+    assert cp.verify_pyramid(tmp_path / "image.zarr").ok
+
+
+def test_the_result_is_in_no_source(tmp_path: Path) -> None:
+    array = zarr.create_array(tmp_path / "source.zarr", data=LABELS)
+    with pytest.raises(cp.ArgumentError, match="inside the source"):
+        cp.labels.statistics(array, target=tmp_path / "source.zarr" / "table")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": np.zeros((3, 3))}, "labels"),
+        ({"background": 1.5}, "background"),
+        ({"memory_limit": "nonsense"}, "memory_limit"),
+        ({"memory_limit": "1 MiB"}, "at least"),
+        ({"overwrite": "yes"}, "overwrite"),
+        ({"progress": 3}, "progress"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(cp.ChunkPyramidError, match=message):
+        cp.labels.statistics(**{"source": LABELS, **arguments})
+
+
+CHILD = """
+import sys, chunkpyramid as cp
+cp.labels.statistics(sys.argv[1], target=sys.argv[2], background=None)
+"""
+
+
+def test_kills_change_nothing(tmp_path: Path) -> None:
+    """Processes are killed when so many blocks are done; those are not read again."""
+    rng = np.random.default_rng(1)
+    volume = rng.integers(0, 50, (64, 64, 64)).astype(np.uint32)
+    path, target = tmp_path / "labels.zarr", tmp_path / "table.zarr"
+    zarr.create_array(path, data=volume, chunks=(4, 8, 8))
+    done = target / ".chunkpyramid" / "done" / "0" / "0.0.0"
+    for most in (2, 5, 9):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(target)])
+        while child.poll() is None and (not done.is_dir() or len(os.listdir(done)) < most):
+            time.sleep(0.001)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    table = cp.labels.statistics(path, target=target, background=None)
+    assert table == cp.labels.statistics(volume, background=None)
+    assert not (target / ".chunkpyramid").exists()
