@@ -31,6 +31,8 @@ from chunkpyramid.reductions.downsample import (
     downsample_with_min_pooling,
     downsample_with_striding,
 )
+from chunkpyramid.sources.volume import Volume, open_volume
+from chunkpyramid.volumes.map import map_blocks
 from chunkpyramid.volumes.reduce import reduce_blocks
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "SourceNotFoundError",
     "TargetExistsError",
     "Verification",
+    "Volume",
     "__version__",
     "build_pyramid",
     "downsample",
@@ -57,7 +60,9 @@ __all__ = [
     "downsample_with_min_pooling",
     "downsample_with_striding",
     "labels",
+    "map_blocks",
     "open_pyramid",
+    "open_volume",
     "plan_pyramid",
     "reduce_blocks",
     "update_pyramid",

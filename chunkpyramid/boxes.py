@@ -75,6 +75,13 @@ class Box:
             tuple(ceil_div(b, f) for b, f in zip(self.stop, factor, strict=True)),
         )
 
+    def grow(self, halo: Sequence[int], shape: Sequence[int]) -> Box:
+        """Return the box with so many more voxels at either end, as far as there are any in an array of this shape."""
+        return Box(
+            tuple(max(0, a - h) for a, h in zip(self.start, halo, strict=True)),
+            tuple(min(n, b + h) for b, h, n in zip(self.stop, halo, shape, strict=True)),
+        )
+
     def shift(self, offset: Sequence[int]) -> Box:
         """Return the box moved by ``offset``."""
         return Box(

@@ -67,9 +67,10 @@ Put = Callable[[str, Box, Any], None]
 class BlockOperation(Protocol):
     """What is done to every block of a stage; it can be sent to other processes, and is not changed by being run.
 
-    The engine reads pieces of blocks and hands them to `piece`, whatever `begin` has returned for their block along
-    with them. ``input`` is None where blocks arrive as NumPy arrays. With a ``region``, in voxels of what is read,
-    only what overlaps it is read. ``name`` and ``advice`` are for messages: what failed, and what to do then.
+    The engine reads pieces of blocks and hands them to `piece`, along with what `begin` has returned for their block.
+    ``input`` is None where blocks arrive as NumPy arrays. With a ``region``, in voxels of what is read, only what
+    overlaps it is read; with a ``halo`` a piece is read along with so many voxels around it. ``name`` and ``advice``
+    are for messages: what failed, and what to do then.
     """
 
     @property
@@ -82,6 +83,8 @@ class BlockOperation(Protocol):
     def outputs(self) -> Sequence[Output]: ...
     @property
     def region(self) -> Box | None: ...
+    @property
+    def halo(self) -> Shape | None: ...
 
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         """Return those of the pieces of a block that are to be read."""
@@ -121,6 +124,10 @@ class Wrapper:
     @property
     def region(self) -> Box | None:
         return self.operation.region
+
+    @property
+    def halo(self) -> Shape | None:
+        return self.operation.halo
 
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         return self.operation.choose(index, pieces)

@@ -22,11 +22,18 @@ from chunkpyramid.storage.access import ChunkAccess
 from chunkpyramid.storage.chunks import chunk_access
 from chunkpyramid.storage.presence import Presence, presences
 
-__all__ = ["Reduction", "reading_of", "source_fingerprint"]
+__all__ = ["Reduction", "read_only", "reading_of", "source_fingerprint"]
 
 # What a block holds of records before it stores them, and how much more there is while two are combined.
 MOST_RECORD_BYTES = 4 * 2**20
 COPIES = 3
+
+
+def read_only(values: Any) -> Any:
+    """Return a view of voxels that cannot be written to: they may be the user's own."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class ReduceBlocks:
     advice = "what is done so far is kept if a target was given: run the same again to resume"
     outputs: tuple[Output, ...] = ()
     region = None
+    halo = None
 
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         return pieces
@@ -50,7 +58,7 @@ class ReduceBlocks:
         return Gathering(index, self.records, Merger(self.combine))
 
     def piece(self, state: Gathering, box: Box, found: Any, put: Put) -> None:
-        state.add(as_record(self.function(found, box)))
+        state.add(as_record(self.function(read_only(found), box)))
 
     def finish(self, state: Gathering, writers: Mapping[str, Writer]) -> Any:
         state.spill()

@@ -15,6 +15,7 @@ from chunkpyramid.boxes import Box, Shape, ceil_div, nested_order
 from chunkpyramid.engine.flags import BlockSet, Flags
 from chunkpyramid.engine.layout import Stage
 from chunkpyramid.engine.operation import BlockOperation, Writer
+from chunkpyramid.engine.retry import with_retries
 from chunkpyramid.engine.runs import Run
 from chunkpyramid.errors import BuildError, OvertakenError
 from chunkpyramid.storage.nodes import is_in_memory
@@ -81,7 +82,8 @@ class BlockTask:
                     self.tried_by.check()
                 for array in self.present:
                     array.check()
-                self.run(index, blocks[0] if blocks else None, again=block_id in interrupted)
+                values, was_interrupted = blocks[0] if blocks else None, block_id in interrupted
+                with_retries(lambda is_retry: self.run(index, values, again=was_interrupted or is_retry))
             except OvertakenError:
                 raise
             except Exception as error:  # stores and codecs raise what they like
@@ -112,7 +114,8 @@ class BlockTask:
                 writers[name].put(box, computed)
 
         for piece in self._pieces(index, block):
-            operation.piece(state, piece, read(piece), put)
+            around = piece if operation.halo is None else piece.grow(operation.halo, self.extent)
+            operation.piece(state, piece, read(around), put)
         record = operation.finish(state, writers)
         unfinished = sum(writer.unfinished for writer in writers.values())
         if unfinished:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,7 +13,7 @@ import zarr
 from zarr.storage import LocalStore
 
 from chunkpyramid._version import __version__
-from chunkpyramid.engine.job import Progress, check_progress, run_steps
+from chunkpyramid.engine.job import Progress, Step, check_progress, run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.operation import BlockOperation
 from chunkpyramid.engine.runs import begin_run
@@ -33,7 +33,7 @@ from chunkpyramid.pyramid.target import Action, Target
 from chunkpyramid.storage.nodes import consolidate, consolidate_around, is_consolidated, level_array
 from chunkpyramid.storage.staging import StagedStore
 
-__all__ = ["build_pyramid", "plan_pyramid"]
+__all__ = ["build_pyramid", "carry_out", "plan_pyramid"]
 
 logger = logging.getLogger(__name__)
 
@@ -195,32 +195,14 @@ def build_pyramid(
         if not isinstance(flag, bool | np.bool_):
             raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
     check_progress(progress)
-    prepared = prepare(source, target, options)
-    place = Target(prepared, storage_options, resume=bool(resume), overwrite=bool(overwrite))
-    group = place.find()
-    action = place.decide(group)
-    if group is not None and action is Action.NOTHING:
-        return _finished(prepared, group)
-    is_new = group is None
-    run = begin_run(*place.place(group), alone=action is Action.CREATE, where=place.where)
-    with run.living():
-        # another process may have been here since
-        group = place.find_in(run)
-        action = place.decide(group)
-        if group is not None and action is Action.NOTHING:
-            return _finished(prepared, group)
-        journal = None if group is None else Journal.find(group, run)
-        if group is not None and journal is not None and action is Action.RESUME:
-            logger.info("resuming the unfinished build in %s", place.where)
-            prepared = prepared.continuing(journal.blocks)
-            place.renew_attributes(group)
-        else:
-            group, journal = place.create(run, group, is_new=is_new)
-        _run(prepared, group, journal, progress)
-        _commit(prepared, group, journal)
-        run.finish()
-    group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
-    return Pyramid(group, prepared.multiscale, prepared.plan)
+    return carry_out(
+        prepare(source, target, options),
+        _steps,
+        storage_options=storage_options,
+        resume=bool(resume),
+        overwrite=bool(overwrite),
+        progress=progress,
+    )
 
 
 def plan_pyramid(source: Any, target: Any = None, **options: Any) -> PyramidPlan:
@@ -255,6 +237,44 @@ def plan_pyramid(source: Any, target: Any = None, **options: Any) -> PyramidPlan
 cast(Any, plan_pyramid).__signature__ = inspect.signature(build_pyramid).replace(return_annotation="PyramidPlan")
 
 
+def carry_out(
+    prepared: Prepared,
+    steps: Callable[[Prepared, zarr.Group, Journal], Sequence[Step]],
+    *,
+    storage_options: Mapping[str, Any] | None,
+    resume: bool,
+    overwrite: bool,
+    progress: Progress,
+) -> Pyramid:
+    """Create or continue what was prepared, run its steps, and commit."""
+    place = Target(prepared, storage_options, resume=resume, overwrite=overwrite)
+    group = place.find()
+    action = place.decide(group)
+    if group is not None and action is Action.NOTHING:
+        return _finished(prepared, group)
+    is_new = group is None
+    run = begin_run(*place.place(group), alone=action is Action.CREATE, where=place.where)
+    with run.living():
+        # another process may have been here since
+        group = place.find_in(run)
+        action = place.decide(group)
+        if group is not None and action is Action.NOTHING:
+            return _finished(prepared, group)
+        journal = None if group is None else Journal.find(group, run)
+        if group is not None and journal is not None and action is Action.RESUME:
+            logger.info("resuming the unfinished build in %s", place.where)
+            prepared = prepared.continuing(journal.blocks)
+            place.renew_attributes(group)
+        else:
+            group, journal = place.create(run, group, is_new=is_new)
+        for _ in run_steps(steps(prepared, group, journal), journal, prepared.plan.threads, progress):
+            pass
+        _commit(prepared, group, journal)
+        run.finish()
+    group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
+    return Pyramid(group, prepared.multiscale, prepared.plan)
+
+
 def _finished(prepared: Prepared, group: zarr.Group) -> Pyramid:
     """Return the pyramid of an identical build that has been finished."""
     logger.warning(
@@ -273,26 +293,22 @@ def _plain(store: Any) -> Any:
     return LocalStore(store.root) if isinstance(store, StagedStore) else store
 
 
-def _run(prepared: Prepared, group: zarr.Group, journal: Journal, progress: Progress) -> None:
-    plan = prepared.plan
-
+def _steps(prepared: Prepared, group: zarr.Group, journal: Journal) -> Sequence[Step]:
     def wrap(fold: Fold) -> BlockOperation:
         if prepared.has_windows and fold.stage.reads == "source":
             return SeeExtremes(fold, prepared.reduction, prepared.channel_axis)
         return fold
 
-    steps = fold_steps(
-        plan,
+    return fold_steps(
+        prepared.plan,
         prepared.reduction,
         prepared.source.array,
-        {level.index: level_array(group, level.path) for level in plan.levels},
+        {level.index: level_array(group, level.path) for level in prepared.plan.levels},
         journal.scratch,
         skips_blank=prepared.format.fills_with_zeros,
         present=prepared.present,
         wrap=wrap,
     )
-    for _ in run_steps(steps, journal, plan.threads, progress):
-        pass
 
 
 def _commit(prepared: Prepared, group: zarr.Group, journal: Journal) -> None:

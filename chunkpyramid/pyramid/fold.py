@@ -73,6 +73,7 @@ class Fold:
 
     advice = "what is done so far is kept: run the same build again to resume"
     region = None
+    halo = None
 
     @property
     def name(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,8 +45,27 @@ MOST_CUMULATIVE = 2**53
 LAYOUTS = ("flat", "datatree")
 
 
-def prepare(source: Any, target: Any, options: BuildOptions) -> Prepared:
-    """Check all arguments of `build_pyramid` and plan the build."""
+# attributes that say what the values of an array mean
+PACKING = (
+    "scale_factor",
+    "add_offset",
+    "_FillValue",
+    "missing_value",
+    "valid_min",
+    "valid_max",
+    "valid_range",
+    "flag_values",
+)
+
+
+def prepare(
+    source: Any, target: Any, options: BuildOptions, *, told: Mapping[str, Any] | None = None, made: Any = None
+) -> Prepared:
+    """Check all arguments of `build_pyramid` and plan the build.
+
+    What is not built of the voxels of the source, but of what an operation makes of them, has that ``told`` in its
+    fingerprint, and the dtype ``made``.
+    """
     layout, name, zarr_format = options.layout, options.name, options.zarr_format
     if layout not in LAYOUTS:
         raise ArgumentError(f"layout must be one of {LAYOUTS}, but {layout!r} was given")
@@ -81,7 +100,9 @@ def prepare(source: Any, target: Any, options: BuildOptions) -> Prepared:
         factor, levels = labelled.factor(factor, base), labelled.levels(levels)
     if layout == "datatree":
         _refuse_clashes(base, opened.variables, name)
-    dtype = opened.dtype.newbyteorder("=")
+    if told is not None and made != opened.dtype:
+        opened = _with_other_values(opened)
+    dtype = opened.dtype.newbyteorder("=") if told is None else made
     method = options.method
     if method == "auto":
         method = "mode" if opened.is_labels or labelled is not None else auto_method(dtype)
@@ -136,7 +157,7 @@ def prepare(source: Any, target: Any, options: BuildOptions) -> Prepared:
     compressors = options.compressors
     if isinstance(compressors, str) and compressors == "auto":
         compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))
-    fill_value = dtype.type(0 if opened.fill_value is None else opened.fill_value)
+    fill_value = dtype.type(0 if opened.fill_value is None or told is not None else opened.fill_value)
     dimension_names: tuple[str, ...] | None = base.names
     if zarr_format == 2 and "_FillValue" in opened.attributes and opened.missing is not None:
         fill_value = dtype.type(opened.missing)
@@ -165,7 +186,7 @@ def prepare(source: Any, target: Any, options: BuildOptions) -> Prepared:
         read_shards=opened.read_shards,
         lazy_chunks=opened.lazy_chunks,
         writes_level_0=not in_place,
-        copies_level_0=not in_place and opened.is_zarr and same_encoding(opened.array, rehearsed),
+        copies_level_0=not in_place and opened.is_zarr and told is None and same_encoding(opened.array, rehearsed),
         source_access=chunk_access(opened.array, opened.array.store) if opened.is_zarr else ChunkAccess(),
         target_access=chunk_access(rehearsed, opened.array.store if in_place else getattr(target, "store", target)),
         memory_limit=memory_bytes(options.memory_limit, machine),
@@ -188,12 +209,25 @@ def prepare(source: Any, target: Any, options: BuildOptions) -> Prepared:
         version,
         name,
         layout,
+        told or {},
     )
     if layout == "flat":
         warn_of_viewers(prepared)
     around = prepared.carried if group is None else group.attrs.asdict()
     ome.with_multiscale(around, prepared.multiscale, version, __version__)
     return prepared
+
+
+def _with_other_values(source: Source) -> Source:
+    """Return a source without what its metadata tell of its values."""
+    lost = [name for name in PACKING if name in source.attributes] + [
+        name for name in ("omero",) if name in source.kept
+    ]
+    if lost:
+        warn(f"the result has another dtype than the source, and so not its {', '.join(lost)}")
+    attributes = {name: value for name, value in source.attributes.items() if name not in lost}
+    kept = {name: value for name, value in source.kept.items() if name not in lost}
+    return replace(source, attributes=attributes, kept=kept, missing=None)
 
 
 def warn_of_viewers(prepared: Prepared) -> None:

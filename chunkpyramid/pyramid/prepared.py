@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -65,7 +65,7 @@ class Prepared:
 
     ``present`` tells whether the arrays that are read are still those that were planned with. ``group`` is the group of
     the source in a build in place, else None, ``image`` the image that labels are made for, and ``variables`` the
-    coordinate variables of every level.
+    coordinate variables of every level. ``told`` tells of an operation whose result is built, if it is not the source.
     """
 
     source: Source
@@ -82,6 +82,7 @@ class Prepared:
     ome_version: str
     name: str
     layout: str
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def in_place(self) -> bool:
@@ -216,6 +217,7 @@ class Prepared:
             "zarr_format": self.format.zarr_format,
             "layout": self.layout,
             "compressors": repr(self.format.compressors),
+            **self.told,
         }
 
 

@@ -19,7 +19,7 @@ from chunkpyramid.engine.result import ResultPlace
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.sources.open import open_source
 
-__all__ = ["reduce_blocks"]
+__all__ = ["code_digest", "reduce_blocks"]
 
 
 def reduce_blocks(
@@ -104,7 +104,7 @@ def reduce_blocks(
         combine,
         demand=lambda piece: math.prod(piece) * each,
         memory_limit=memory_limit,
-        fingerprint={"function": _code_digest(function), "combine": _code_digest(combine)},
+        fingerprint={"function": code_digest(function), "combine": code_digest(combine)},
     )
     place = ResultPlace(target, storage_options, resume, overwrite)
     return place.compute(reduction, progress)
@@ -120,6 +120,6 @@ class WithoutBox:
         return self.function(values)
 
 
-def _code_digest(function: Callable[..., Any]) -> str:
+def code_digest(function: Callable[..., Any]) -> str:
     """Return what tells a function from others: its name if it can be imported, else its code."""
     return hashlib.sha256(cloudpickle.dumps(function)).hexdigest()

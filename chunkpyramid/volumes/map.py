@@ -1,0 +1,305 @@
+"""`map_blocks`: a user's own function on every block of a volume larger than memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from chunkpyramid.arguments import per_axis, reordered, whole_number
+from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.engine.job import Progress, Step, check_progress
+from chunkpyramid.engine.layout import Reading
+from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, Input, Output, Put, Writer
+from chunkpyramid.engine.reduce import read_only, reading_of
+from chunkpyramid.engine.stage_planner import plan_stage
+from chunkpyramid.errors import ArgumentError, BuildError
+from chunkpyramid.pyramid.build import carry_out
+from chunkpyramid.pyramid.options import BuildOptions
+from chunkpyramid.pyramid.plan import LevelOutput, LevelStage
+from chunkpyramid.pyramid.prepare import prepare
+from chunkpyramid.pyramid.prepared import Prepared
+from chunkpyramid.sources.open import open_source
+from chunkpyramid.sources.volume import Volume, open_volume
+from chunkpyramid.storage.access import CHUNKS_IN_FLIGHT, ChunkAccess
+from chunkpyramid.storage.nodes import level_array
+from chunkpyramid.volumes.reduce import code_digest
+
+__all__ = ["map_blocks"]
+
+
+def map_blocks(
+    function: Callable[[npt.NDArray[Any]], Any],
+    source: Any,
+    target: Any,
+    *,
+    dtype: Any = None,
+    halo: Any = 0,
+    bytes_per_voxel: int = 16,
+    axes: str | Sequence[str] | None = None,
+    voxel_size: Any = None,
+    translation: Any = None,
+    unit: Any = None,
+    chunks: Any = None,
+    shards: Any = None,
+    compressors: Any = "auto",
+    zarr_format: int = 3,
+    ome_version: str | None = None,
+    name: str = "image",
+    storage_options: Mapping[str, Any] | None = None,
+    memory_limit: int | str | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    progress: Progress = False,
+) -> Volume:
+    """Write what a function makes of the voxels of a volume larger than memory.
+
+    The function is called with one part of the volume after the other, on whatever Dask scheduler is active, within the
+    memory limit. If it is killed, the same call goes on where it stopped.
+
+    Parameters
+    ----------
+    function : callable
+        Returns an array of the shape of the one it is given. The parts are disjoint boxes that together fill the
+        volume, each with ``halo`` voxels of its neighbours around it, of which the results are cut off; where the
+        volume ends there are none. Which boxes they are depends on chunks and memory, so a voxel of the result must not
+        depend on voxels farther away than that. The array it is given cannot be written to.
+    source : zarr.Array, dask array, xarray.DataArray, numpy array, path, URL or store
+        As for `build_pyramid`.
+    target : path, URL, zarr store or zarr.Group
+        Where the result goes: an OME-Zarr image of one level, with the coordinates of the source.
+    dtype : dtype, optional
+        Of the result; default that of the source. What the function returns must be castable to it ("same_kind").
+    halo : int, sequence or dict
+        Voxels along all spatial axes, one entry per axis, or a dict by axis.
+    bytes_per_voxel : int
+        What ``function`` takes at most for each voxel it is given, what it returns included: part of the memory
+        promise.
+    axes, voxel_size, translation, unit, chunks, shards, compressors, zarr_format, ome_version, name, storage_options
+        As for `build_pyramid`.
+    memory_limit, resume, overwrite, progress
+        As for `build_pyramid`.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    SourceNotFoundError
+        If there is no source.
+    ArgumentError
+        If an argument is malformed.
+    TargetExistsError
+        If there is something else at the target.
+    PlanError
+        If the memory limit is too small, with the least that would do.
+    BuildError
+        If a block fails, or the function returns another shape or dtype; what is done so far is kept.
+
+    Examples
+    --------
+    A Gaussian filter is that of the whole array if the halo is as wide as the filter reaches:
+
+    >>> import numpy as np, zarr
+    >>> import chunkpyramid as cp
+    >>> image = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    >>> def smooth(part):
+    ...     padded = np.pad(part, 1, mode="edge")
+    ...     return (padded[:-2, 1:-1] + 2 * padded[1:-1, 1:-1] + padded[2:, 1:-1]) / 4
+    >>> smoothed = cp.map_blocks(smooth, image, zarr.storage.MemoryStore(), halo=1, chunks=16)
+    >>> bool((smoothed[:] == smooth(image)).all())
+    True
+    """
+    if not callable(function):
+        raise ArgumentError(f"function must be callable, but {function!r} was given")
+    if target is None:
+        raise ArgumentError("target is needed: the result goes to a group of its own")
+    check_progress(progress)
+    each = whole_number(bytes_per_voxel, "bytes_per_voxel", least=0)
+    opened = open_source(source, axes, storage_options=storage_options)
+    try:
+        made = (opened.dtype if dtype is None else np.dtype(dtype)).newbyteorder("=")
+    except TypeError as error:
+        raise ArgumentError(f"dtype must be one of NumPy's, but {dtype!r} was given") from error
+    ndim = len(opened.shape)
+    if opened.order is not None:
+        halo = reordered(halo, opened.order)
+    around = tuple(
+        whole_number(entry, "halo", least=0)
+        for entry in per_axis(
+            halo,
+            "halo",
+            opened.coordinates.names,
+            opened.coordinates.spatial,
+            not_named=(0,) * ndim,
+            not_spatial=(0,) * ndim,
+        )
+    )
+    options = BuildOptions(
+        method="mode" if opened.is_labels and made.kind in "iu" else "stride",
+        levels=0,
+        sparse=False,
+        axes=axes,
+        voxel_size=voxel_size,
+        translation=translation,
+        unit=unit,
+        chunks=chunks,
+        shards=shards,
+        compressors=compressors,
+        zarr_format=zarr_format,
+        ome_version=ome_version,
+        name=name,
+        storage_options=storage_options,
+        memory_limit=memory_limit,
+    )
+    told = {"operation": "map_blocks", "function": code_digest(function), "halo": list(around)}
+    prepared = Mapped.of(prepare(source, target, options, told=told, made=made), function, around, each)
+    for flag, argument in ((resume, "resume"), (overwrite, "overwrite")):
+        if not isinstance(flag, bool | np.bool_):
+            raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
+    result = carry_out(
+        prepared,
+        lambda prepared, group, journal: prepared.steps(group),  # type: ignore[attr-defined]
+        storage_options=storage_options,
+        resume=bool(resume),
+        overwrite=bool(overwrite),
+        progress=progress,
+    )
+    return open_volume(result.levels[0])
+
+
+@dataclass(frozen=True)
+class Mapped(Prepared):
+    """A prepared target whose level 0 is what a function makes of the source."""
+
+    function: Callable[[npt.NDArray[Any]], Any] = np.asarray
+    halo: Shape = ()
+    bytes_per_voxel: int = 0
+
+    @staticmethod
+    def of(prepared: Prepared, function: Callable[..., Any], halo: Shape, bytes_per_voxel: int) -> Mapped:
+        """Return a prepared target with the stage that makes its level 0."""
+        told = {field.name: getattr(prepared, field.name) for field in fields(prepared)}
+        return Mapped(**told, function=function, halo=halo, bytes_per_voxel=bytes_per_voxel)._planned(None)
+
+    def continuing(self, begun: Sequence[Sequence[Any]]) -> Mapped:
+        ((_, _, block),) = begun
+        return self._planned(tuple(map(int, block)))
+
+    def _planned(self, block: Shape | None) -> Mapped:
+        from chunkpyramid.engine.scheduler import active_machine
+
+        (level,) = self.plan.levels
+        output = LevelOutput(
+            level=0,
+            factor=level.factor,
+            unit=level.write_unit,
+            chunk=level.chunks,
+            itemsize=self.format.dtype.itemsize,
+        )
+        reading = self._reading
+        stage, threads = plan_stage(
+            reading,
+            self._demand,
+            self.request.memory_limit,
+            active_machine(),
+            outputs=[output],
+            write_access=self.request.target_access,
+            kept=block,
+        )
+        told = {field.name: getattr(stage, field.name) for field in fields(stage)}
+        own = LevelStage(**told, source_level=0, reads="source", last_level=0)
+        return replace(self, plan=replace(self.plan, stages=(own,), threads=threads))
+
+    @property
+    def _reading(self) -> Reading:
+        reading = reading_of(self.source)
+        if self._has_halo and not self.source.is_zarr and reading.lazy_chunks is not None:
+            # pieces are computed one by one, for blocks of dask arrays have no halo
+            access = ChunkAccess(at_once=CHUNKS_IN_FLIGHT, copies=1)
+            return replace(reading, chunks=reading.lazy_chunks, lazy_chunks=None, access=access)
+        return reading
+
+    @property
+    def _has_halo(self) -> bool:
+        return any(self.halo)
+
+    def _demand(self, piece: Shape) -> int:
+        """Return the bytes for a piece of what the function takes, and of its halo."""
+        around = tuple(min(n + 2 * h, e) for n, h, e in zip(piece, self.halo, self.source.shape, strict=True))
+        given, own = math.prod(around), math.prod(piece)
+        # what lies around a piece is read and decoded in chunks that are cut
+        chunk = math.prod(self._reading.chunks or (0,)) * self._has_halo
+        itemsize = self.source.dtype.itemsize
+        return given * self.bytes_per_voxel + 2 * (given - own + chunk) * itemsize + own * self.format.dtype.itemsize
+
+    def steps(self, group: zarr.Group) -> Sequence[Step]:
+        """Return the one step, which makes level 0."""
+        (stage,) = self.plan.stages
+        array, source = level_array(group, self.plan.levels[0].path), self.source
+        name = stage.outputs[0].name
+        read: Input | None = None
+        if source.is_zarr:
+            read = ArrayInput("the source", source.array)
+        elif self._has_halo:
+            read = LazyInput(source.array)
+        output = ArrayOutput(name, array, stage.outputs[0].factor)
+        operation = MapPieces(self.function, self.halo, source.shape, self.format.dtype, read, (output,))
+        return [Step(stage, operation, source.shape, self.present, None if read is not None else source.array)]
+
+
+@dataclass(frozen=True)
+class LazyInput:
+    """A dask or NumPy array of which any box can be had."""
+
+    array: Any
+
+    name = "the source"
+
+    def open(self, writers: Mapping[str, Writer]) -> Callable[[Box], npt.NDArray[Any]]:
+        def read(box: Box) -> npt.NDArray[Any]:
+            part = self.array[box.slices]
+            return np.asarray(part if isinstance(part, np.ndarray) else part.compute(scheduler="synchronous"))
+
+        return read
+
+
+@dataclass(frozen=True)
+class MapPieces:
+    """Writes what a function makes of each piece, of which the halo is cut off."""
+
+    function: Callable[[npt.NDArray[Any]], Any]
+    halo: Shape
+    extent: Shape
+    dtype: np.dtype[Any]
+    input: Input | None
+    outputs: tuple[Output, ...]
+
+    name = "map_blocks"
+    advice = "what is done so far is kept: run the same again to resume"
+    region = None
+
+    def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
+        return pieces
+
+    def begin(self, index: Shape) -> None:
+        """Begin with nothing."""
+
+    def piece(self, state: None, box: Box, found: npt.NDArray[Any], put: Put) -> None:
+        around = box.grow(self.halo, self.extent)
+        made = np.asarray(self.function(read_only(found)))
+        if made.shape != around.shape:
+            raise BuildError(f"function returned an array of shape {made.shape}, but was given one of {around.shape}")
+        if not np.can_cast(made.dtype, self.dtype, "same_kind"):
+            raise BuildError(f"function returned {made.dtype}, which is not to be cast to {self.dtype}: give dtype=")
+        part = made[box.relative_to(around.start).slices]
+        put(self.outputs[0].name, box, np.ascontiguousarray(part, self.dtype))
+
+    def finish(self, state: None, writers: Mapping[str, Writer]) -> None:
+        """Leave no record."""
