@@ -55,12 +55,45 @@ def test_example_in_the_readme(title: str, tmp_path: Path) -> None:
 
 
 def test_there_are_examples_in_the_readme() -> None:
-    assert {"Images", "Labels", "xarray", "Checking and mending"} <= set(IN_README)
+    expected = {"Images", "Labels", "xarray", "Your own functions", "Label statistics", "Checking and mending"}
+    assert expected <= set(IN_README)
+
+
+NEW_OPERATION = (Path(__file__).parent.parent / "docs" / "new_operation.md").read_text()
+
+
+def test_the_new_operation_of_the_documentation(tmp_path: Path) -> None:
+    """It is short, right, and resumable and bounded in memory without a line about that."""
+    (code,) = re.findall(r"```python\n(.*?)```", NEW_OPERATION, flags=re.DOTALL)
+    assert len(code.splitlines()) <= 60
+    names: dict[str, Any] = {}
+    exec(compile(code, "new_operation.md", "exec"), names)
+    volume = np.random.default_rng(0).integers(0, 99, (33, 40, 37)).astype(np.int32)
+    source = zarr.create_array(tmp_path / "source.zarr", data=volume, chunks=(4, 8, 8))
+    expected = volume.sum(axis=(1, 2))
+    np.testing.assert_array_equal(names["plane_sums"](source), expected)
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        names["plane_sums"](source, target=tmp_path / "sums", progress=interrupt)
+    steps: list[int] = []
+    result = names["plane_sums"](source, target=tmp_path / "sums", progress=lambda done, total: steps.append(done))
+    np.testing.assert_array_equal(result, expected)
+    assert steps[0] >= 5
+    with pytest.raises(cp.PlanError, match="at least"):
+        names["plane_sums"](source, memory_limit="10 MiB")
 
 
 def public_objects() -> Iterator[tuple[str, Any]]:
     for name in FUNCTIONS:
         yield name, getattr(cp, name)
+    for name in cp.labels.__all__:
+        if name != "LabelRow":
+            yield f"labels.{name}", getattr(cp.labels, name)
+    yield "Volume", cp.Volume
     for name, method in vars(cp.PyramidAccessor).items():
         if not name.startswith("_"):
             yield f"pyramid.{name}", method

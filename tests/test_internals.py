@@ -22,6 +22,7 @@ import chunkpyramid
 from chunkpyramid.internals import keys_of_worker, place_of, pool_size, unwrapped, wait_for, zarr_arrays_in
 from chunkpyramid.storage.codec import OneChunk
 
+PACKAGE = Path(chunkpyramid.__file__).parent
 OWNERS = ("self", "cls")
 
 
@@ -85,7 +86,7 @@ def test_a_memory_store_works_on_the_dict_that_it_is_given() -> None:
     assert store.take("c/0") is None
 
 
-@pytest.mark.parametrize("path", sorted(Path(chunkpyramid.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_other_file_uses_private_parts(path: Path) -> None:
     found = []
     for node in ast.walk(ast.parse(path.read_text())):

@@ -186,13 +186,13 @@ class Mapped(Prepared):
     def of(prepared: Prepared, function: Callable[..., Any], halo: Shape, bytes_per_voxel: int) -> Mapped:
         """Return a prepared target with the stage that makes its level 0."""
         told = {field.name: getattr(prepared, field.name) for field in fields(prepared)}
-        return Mapped(**told, function=function, halo=halo, bytes_per_voxel=bytes_per_voxel)._planned(None)
+        return Mapped(**told, function=function, halo=halo, bytes_per_voxel=bytes_per_voxel).planned(None)
 
     def continuing(self, begun: Sequence[Sequence[Any]]) -> Mapped:
         ((_, _, block),) = begun
-        return self._planned(tuple(map(int, block)))
+        return self.planned(tuple(map(int, block)))
 
-    def _planned(self, block: Shape | None) -> Mapped:
+    def planned(self, block: Shape | None) -> Mapped:
         from chunkpyramid.engine.scheduler import active_machine
 
         (level,) = self.plan.levels

@@ -13,7 +13,7 @@ import dask
 import numpy as np
 import pytest
 import zarr
-from fast_oracles import fast_levels
+from helpers.fast_oracles import fast_levels
 from hypothesis import given
 from hypothesis import strategies as st
 from test_store_operations import SCRATCH, CountingStore, keys

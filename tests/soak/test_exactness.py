@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 import tensorstore as ts
 import zarr
-from oracles import oracle_levels
+from helpers.oracles import oracle_levels
 
 import chunkpyramid as cp
 

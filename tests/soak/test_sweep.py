@@ -29,7 +29,7 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 import zarr
-from fast_oracles import fast_levels
+from helpers.fast_oracles import fast_levels
 from zarr.storage import LocalStore, MemoryStore
 
 import chunkpyramid as cp

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import zarr
-from counting_store import CountingStore
+from helpers.counting_store import CountingStore
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp

@@ -14,9 +14,9 @@ from typing import Any
 import _chunkpyramid_kernels as kernels
 import numpy as np
 import pytest
+from helpers.oracles import oracle_levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import oracle_levels
 
 from chunkpyramid.boxes import AxisFootprint
 from chunkpyramid.errors import ArgumentError, ChunkPyramidError

@@ -11,7 +11,7 @@ import dask
 import numpy as np
 import pytest
 import zarr
-from counting_store import CountingStore
+from helpers.counting_store import CountingStore
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp

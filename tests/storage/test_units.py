@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from helpers.oracles import oracle_levels
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import oracle_levels
 from zarr.storage import MemoryStore, WrapperStore
 
 import chunkpyramid as cp

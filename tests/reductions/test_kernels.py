@@ -13,8 +13,8 @@ from typing import Any
 import _chunkpyramid_kernels as kernels
 import numpy as np
 import pytest
-from fast_oracles import fast_levels
-from oracles import oracle_levels
+from helpers.fast_oracles import fast_levels
+from helpers.oracles import oracle_levels
 
 from chunkpyramid.reductions import methods
 from chunkpyramid.reductions.downsample import downsample

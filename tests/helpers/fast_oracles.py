@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from oracles import Array, Factor, coarser_shape, cumulative
+
+from helpers.oracles import Array, Factor, coarser_shape, cumulative
 
 
 def fast_levels(

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.oracles import oracle_levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import oracle_levels
 
 import chunkpyramid
 from chunkpyramid.errors import ArgumentError

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import zarr
+from helpers.oracles import oracle_levels
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import oracle_levels
 from test_methods import assert_same, cases
 
 import chunkpyramid as cp

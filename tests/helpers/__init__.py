@@ -1,0 +1,1 @@
+"""Oracles and stores that several tests share."""
