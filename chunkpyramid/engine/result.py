@@ -27,6 +27,7 @@ from chunkpyramid.storage.nodes import (
     entries,
     existing_group,
     is_local_path,
+    level_array,
     path_id,
     plain_path,
     store_id,
@@ -34,17 +35,20 @@ from chunkpyramid.storage.nodes import (
 
 __all__ = ["ResultPlace"]
 
-# the attribute of a group that holds a result, and tells what of
+# the attribute of a group that holds a result: what tells it from others, and the names of its arrays
 RESULT = "chunkpyramid_result"
+
+# and of the scratch group of one that is unfinished
+UNFINISHED = "result"
 
 # and that which tells that its only array is the record itself
 IS_ALONE = "is_array"
 
 
-def save_record(group: zarr.Group, record: Record) -> None:
-    """Write the arrays of a record to a group."""
+def save_record(group: zarr.Group, record: Record) -> list[str]:
+    """Write the arrays of a record to a group, and return their names."""
     arrays = record if isinstance(record, Mapping) else {ALONE: record}
-    group.attrs.put({IS_ALONE: not isinstance(record, Mapping)})
+    group.attrs.update({IS_ALONE: not isinstance(record, Mapping)})
     for name, values in arrays.items():
         array = create_level(
             group,
@@ -53,14 +57,28 @@ def save_record(group: zarr.Group, record: Record) -> None:
             values.dtype,
             chunks=tuple(max(1, n) for n in values.shape),
             compressors=default_compressors(values.dtype, 3, labels=True),
+            overwrite=True,
         )
         array[...] = values
+    return list(arrays)
 
 
 def load_record(group: zarr.Group) -> Record:
     """Return the record that a group holds."""
-    arrays = {name: np.asarray(array[...]) for name, array in group.arrays()}
+    arrays = {name: np.asarray(array[...]) for name, array in arrays_of(group).items()}
     return arrays[ALONE] if group.attrs[IS_ALONE] else arrays
+
+
+def arrays_of(group: zarr.Group) -> dict[str, zarr.Array[Any]]:
+    """Return the arrays of the result that a group holds."""
+    kept = _kept(group)
+    return {} if kept is None else {name: level_array(group, name) for name in kept["arrays"]}
+
+
+def _kept(group: zarr.Group) -> Mapping[str, Any] | None:
+    """Return what tells of the result in a group, None if there is none."""
+    kept = group.attrs.asdict().get(RESULT)
+    return kept if isinstance(kept, Mapping) else None
 
 
 @dataclass(frozen=True)
@@ -74,7 +92,7 @@ class ResultPlace:
     storage_options: Mapping[str, Any] | None
     resume: bool
     overwrite: bool
-    save: Callable[[zarr.Group, Record], None] = save_record
+    save: Callable[[zarr.Group, Record], list[str]] = save_record
     load: Callable[[zarr.Group], Record] = load_record
 
     def compute(self, reduction: Reduction, progress: Progress) -> Record:
@@ -113,16 +131,15 @@ class ResultPlace:
         if journal is not None and self._goes_on(group, reduction):
             reduction = reduction.continuing(journal.blocks)
         else:
-            for name in entries(group):
+            before = arrays_of(group)
+            group.attrs.put({name: told for name, told in group.attrs.asdict().items() if name != RESULT})
+            for name in before:
                 remove_node(group.store, f"{group.path}/{name}".lstrip("/"))
-            group.attrs.put({})
-            journal = Journal.create(group, run, {})
+            journal = Journal.create(group, run, {UNFINISHED: True})
             journal.set_up(reduction.fingerprint, reduction.stage.block)
         record = reduction.run(journal, progress)
-        for name in entries(group):
-            remove_node(group.store, f"{group.path}/{name}".lstrip("/"))
-        self.save(group, record)
-        group.attrs.put({**group.attrs.asdict(), RESULT: dict(reduction.fingerprint)})
+        names = self.save(group, record)
+        group.attrs.update({RESULT: {"of": dict(reduction.fingerprint), "arrays": names}})
         Journal.close(group)
         return record
 
@@ -135,11 +152,18 @@ class ResultPlace:
             If it holds something else.
         """
         attributes = group.attrs.asdict()
-        if Journal.find(group) is not None or (self.overwrite and RESULT in attributes):
+        journal = Journal.find(group)
+        if journal is not None:
+            if UNFINISHED not in journal.scratch.attrs:
+                raise TargetExistsError(
+                    f"{group} holds what is unfinished and no result: it is never overwritten; choose another target"
+                )
             return False
-        kept = attributes.get(RESULT)
-        if isinstance(kept, Mapping):
-            if self.resume and dict(kept) == dict(reduction.fingerprint):
+        kept = _kept(group)
+        if kept is not None:
+            if self.overwrite:
+                return False
+            if self.resume and kept.get("of") == dict(reduction.fingerprint):
                 return True
             raise TargetExistsError(
                 f"{group} holds a result already: pass overwrite=True to replace it, or choose another target"

@@ -204,9 +204,10 @@ class KeptTable:
     coordinates: Coordinates
     background: int | None
 
-    def save(self, group: zarr.Group, record: Record) -> None:
+    def save(self, group: zarr.Group, record: Record) -> list[str]:
         counts = _counts(record)
-        save_counts(group, counts if self.background is None else counts.without(self.background), self.coordinates)
+        kept = counts if self.background is None else counts.without(self.background)
+        return save_counts(group, kept, self.coordinates)
 
     def load(self, group: zarr.Group) -> Record:
         return load_counts(group).to_arrays()

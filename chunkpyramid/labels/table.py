@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from chunkpyramid.engine.result import arrays_of
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels.counts import LabelCounts
 from chunkpyramid.metadata.coordinates import Coordinates
@@ -178,8 +179,8 @@ class LabelTable(Mapping[int, LabelRow]):
 COLUMNS = ("label", "count", "start", "stop", "centroid")
 
 
-def save_counts(group: zarr.Group, counts: LabelCounts, coordinates: Coordinates) -> None:
-    """Write counts to a group that xarray opens as `LabelTable.to_dataset`, along with the exact sums."""
+def save_counts(group: zarr.Group, counts: LabelCounts, coordinates: Coordinates) -> list[str]:
+    """Write counts to a group that xarray opens, along with the exact sums, and return the names of its arrays."""
     table = LabelTable(counts, coordinates)
     columns: dict[str, tuple[Sequence[str], npt.NDArray[Any]]] = {
         name: (("label", "axis")[: values.ndim], values)
@@ -199,9 +200,11 @@ def save_counts(group: zarr.Group, counts: LabelCounts, coordinates: Coordinates
             chunks=tuple(max(1, min(n, ROWS_PER_CHUNK)) for n in values.shape),
             compressors=default_compressors(values.dtype, group.metadata.zarr_format, labels=False),
             dimension_names=dims,
+            overwrite=True,
         )
         array[...] = values
     group.attrs.update({"axes": list(coordinates.names)})
+    return list(columns)
 
 
 ROWS_PER_CHUNK = 2**20
@@ -209,5 +212,4 @@ ROWS_PER_CHUNK = 2**20
 
 def load_counts(group: zarr.Group) -> LabelCounts:
     """Return the counts that `save_counts` has written."""
-    found = {name: np.asarray(array[...]) for name, array in group.arrays()}
-    return LabelCounts.from_arrays(found)
+    return LabelCounts.from_arrays({name: np.asarray(array[...]) for name, array in arrays_of(group).items()})

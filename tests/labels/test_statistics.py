@@ -127,6 +127,48 @@ def test_what_is_no_table_is_never_overwritten(tmp_path: Path) -> None:
     assert cp.verify_pyramid(tmp_path / "image.zarr").ok
 
 
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(done: int, total: int) -> None:
+    raise Interrupted
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_unfinished_and_no_table_is_never_overwritten(tmp_path: Path, overwrite: bool) -> None:
+    built, updated = tmp_path / "built.zarr", tmp_path / "updated.zarr"
+    with pytest.raises(Interrupted):
+        cp.build_pyramid(LABELS, built, levels=1, progress=interrupt)
+    cp.build_pyramid(LABELS, updated, levels=1)
+    with pytest.raises(Interrupted):
+        cp.update_pyramid(updated, np.s_[:4], progress=interrupt)
+    for target in (built, updated):
+        with pytest.raises(cp.TargetExistsError, match="never overwritten"):
+            cp.labels.statistics(LABELS, target=target, overwrite=overwrite)
+    np.testing.assert_array_equal(cp.build_pyramid(LABELS, built, levels=1).levels[0][:], LABELS)
+    np.testing.assert_array_equal(cp.update_pyramid(updated, np.s_[:4]).levels[0][:], LABELS)
+
+
+def test_only_the_table_itself_is_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "table.zarr"
+    cp.labels.statistics(LABELS, target=target)
+    group = zarr.open_group(target)
+    group.create_array("notes", shape=(1,), dtype="u1")
+    group.attrs["author"] = "somebody"
+    table = cp.labels.statistics(LABELS, target=target, background=None, overwrite=True)
+    group = zarr.open_group(target)
+    assert "notes" in group
+    assert group.attrs["author"] == "somebody"
+    assert cp.labels.statistics(LABELS, target=target, background=None) == table
+
+
+def test_a_volume_of_background_has_no_labels(tmp_path: Path) -> None:
+    table = cp.labels.statistics(np.zeros((4, 5), np.int8), target=tmp_path / "table.zarr")
+    assert (len(table), list(table), table.to_dataset().sizes["label"]) == (0, [], 0)
+    assert cp.labels.statistics(np.zeros((4, 5), np.int8), target=tmp_path / "table.zarr") == table
+
+
 def test_the_result_is_in_no_source(tmp_path: Path) -> None:
     array = zarr.create_array(tmp_path / "source.zarr", data=LABELS)
     with pytest.raises(cp.ArgumentError, match="inside the source"):
