@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from chunkpyramid.boxes import Box, Shape
@@ -13,6 +14,7 @@ from chunkpyramid.engine.job import Progress, Step, run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Reading, Stage
 from chunkpyramid.engine.machine import memory_bytes
+from chunkpyramid.engine.memory import BASELINE
 from chunkpyramid.engine.operation import ArrayInput, Input, Output, Put, Writer
 from chunkpyramid.engine.records import Merger, Record, Records, as_record
 from chunkpyramid.engine.stage_planner import plan_stage
@@ -24,9 +26,11 @@ from chunkpyramid.storage.presence import Presence, presences
 
 __all__ = ["Reduction", "read_only", "reading_of", "source_fingerprint"]
 
-# What a block holds of records before it stores them, and how much more there is while two are combined.
-MOST_RECORD_BYTES = 4 * 2**20
-COPIES = 3
+# A block holds so many bytes of records before it stores them, or a part of the memory that a task may take if that is
+# more, and how many times as much there is while two are combined.
+LEAST_RECORD_BYTES = 4 * 2**20
+RECORDS_PART = 16
+COPIES = 4
 
 
 def read_only(values: Any) -> Any:
@@ -38,13 +42,14 @@ def read_only(values: Any) -> Any:
 
 @dataclass(frozen=True)
 class ReduceBlocks:
-    """Leaves the records of a block: what ``function`` makes of each piece and the box it fills, combined."""
+    """Leaves the records of a block: those that ``function`` makes of each piece and the box it fills, combined."""
 
     name: str
-    function: Callable[[Any, Box], Any]
+    function: Callable[[Any, Box], Iterable[Any]]
     combine: Callable[[Any, Any], Any]
     input: Input | None
     records: Records
+    most_bytes: int
 
     advice = "what is done so far is kept if a target was given: run the same again to resume"
     outputs: tuple[Output, ...] = ()
@@ -55,10 +60,11 @@ class ReduceBlocks:
         return pieces
 
     def begin(self, index: Shape) -> Gathering:
-        return Gathering(index, self.records, Merger(self.combine))
+        return Gathering(index, self.records, Merger(self.combine), self.most_bytes)
 
     def piece(self, state: Gathering, box: Box, found: Any, put: Put) -> None:
-        state.add(as_record(self.function(read_only(found), box)))
+        for record in self.function(read_only(found), box):
+            state.add(as_record(record))
 
     def finish(self, state: Gathering, writers: Mapping[str, Writer]) -> Any:
         state.spill()
@@ -72,13 +78,14 @@ class Gathering:
     index: Shape
     records: Records
     merger: Merger
+    most_bytes: int
     parts: int = 0
     alone: bool = False
 
     def add(self, record: Record) -> None:
         self.alone = not isinstance(record, Mapping)
         self.merger.add(record)
-        if self.merger.nbytes > MOST_RECORD_BYTES:
+        if self.merger.nbytes > self.most_bytes:
             self.spill()
 
     def spill(self) -> None:
@@ -91,7 +98,7 @@ class Gathering:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A reduction of a source that is planned: ``function`` of every piece and its box, combined.
+    """A reduction of a source that is planned: the records that ``function`` makes of each piece and its box, combined.
 
     ``name`` tells in messages what it is, and ``fingerprint`` what tells it from others.
     """
@@ -99,10 +106,11 @@ class Reduction:
     name: str
     source: Source
     present: tuple[Presence, ...]
-    function: Callable[[Any, Box], Any]
+    function: Callable[[Any, Box], Iterable[Any]]
     combine: Callable[[Any, Any], Any]
     demand: Callable[[Shape], int]
     memory_limit: int
+    record_bytes: int
     stage: Stage
     threads: int
     fingerprint: Mapping[str, Any]
@@ -111,7 +119,7 @@ class Reduction:
     def plan(
         name: str,
         source: Source,
-        function: Callable[[Any, Box], Any],
+        function: Callable[[Any, Box], Iterable[Any]],
         combine: Callable[[Any, Any], Any],
         *,
         demand: Callable[[Shape], int],
@@ -130,11 +138,11 @@ class Reduction:
         machine = active_machine()
         limit = memory_bytes(memory_limit, machine)
         present = presences(source.zarr_arrays())
-        stage, threads = plan_stage(
-            reading_of(source), lambda piece: demand(piece) + COPIES * MOST_RECORD_BYTES, limit, machine
-        )
+        records = max(LEAST_RECORD_BYTES, (limit - BASELINE) // machine.threads // RECORDS_PART)
+        whole = partial(_with_records, demand, records)
+        stage, threads = plan_stage(reading_of(source), whole, limit, machine)
         told = {"operation": name, **source_fingerprint(source, present), **fingerprint}
-        return Reduction(name, source, present, function, combine, demand, limit, stage, threads, told)
+        return Reduction(name, source, present, function, combine, demand, limit, records, stage, threads, told)
 
     def continuing(self, block: Sequence[int]) -> Reduction:
         """Return this reduction with the blocks of one that was begun, maybe with other memory."""
@@ -142,7 +150,7 @@ class Reduction:
 
         stage, threads = plan_stage(
             reading_of(self.source),
-            lambda piece: self.demand(piece) + COPIES * MOST_RECORD_BYTES,
+            partial(_with_records, self.demand, self.record_bytes),
             self.memory_limit,
             active_machine(),
             kept=tuple(map(int, block)),
@@ -156,7 +164,12 @@ class Reduction:
         array = self.source.array
         is_zarr = self.source.is_zarr
         operation = ReduceBlocks(
-            self.name, self.function, self.combine, ArrayInput("the source", array) if is_zarr else None, records
+            self.name,
+            self.function,
+            self.combine,
+            ArrayInput("the source", array) if is_zarr else None,
+            records,
+            self.record_bytes,
         )
         step = Step(self.stage, operation, self.source.shape, self.present, None if is_zarr else array)
         for _ in run_steps([step], journal, self.threads, progress):
@@ -169,6 +182,10 @@ class Reduction:
         if result is None:
             raise BuildError(f"no block of {self.name} has left a record: this is a bug")
         return result
+
+
+def _with_records(demand: Callable[[Shape], int], records: int, piece: Shape) -> int:
+    return demand(piece) + COPIES * records
 
 
 def reading_of(source: Source) -> Reading:

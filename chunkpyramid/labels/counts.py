@@ -110,8 +110,18 @@ def _part(label: npt.NDArray[Any], told: Integers, order: Sequence[int], start: 
     for at, axis in enumerate(order):
         placed[:, :, axis] = told[:, 1 + 3 * at : 4 + 3 * at].T
     offset = np.asarray(start, np.int64)[: len(order)]
-    sums = placed[2] + offset * count[:, None]
-    return LabelCounts(label, count, placed[0] + offset, placed[1] + offset + 1, sums >> WORD, sums & LOW_WORD)
+    high, low = _product(offset, count[:, None])
+    low += placed[2] & LOW_WORD
+    high += (placed[2] >> WORD) + (low >> WORD)
+    return LabelCounts(label, count, placed[0] + offset, placed[1] + offset + 1, high, low & LOW_WORD)
+
+
+def _product(offset: Integers, count: Integers) -> tuple[Integers, Integers]:
+    """Return the high and low words of ``offset * count``, which can exceed 64 bits far from the origin."""
+    # the low words are multiplied unsigned, as their product has up to 64 bits
+    low = (offset & LOW_WORD).astype(np.uint64) * (count & LOW_WORD).astype(np.uint64)
+    high = (offset >> WORD) * count + (offset & LOW_WORD) * (count >> WORD) + (low >> np.uint64(WORD)).astype(np.int64)
+    return high, (low & np.uint64(LOW_WORD)).astype(np.int64)
 
 
 def merge_counts(first: LabelCounts, second: LabelCounts) -> LabelCounts:

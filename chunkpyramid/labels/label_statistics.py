@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, cast
 
 import numpy as np
@@ -184,9 +183,9 @@ class CountPiece:
 
     with_boxes: bool
 
-    def __call__(self, values: npt.NDArray[Any], box: Box) -> Record:
-        parts = count_labels(values, box.start, with_boxes=self.with_boxes, most=LABELS_AT_A_TIME)
-        return reduce(merge_counts, parts).to_arrays()
+    def __call__(self, values: npt.NDArray[Any], box: Box) -> Iterator[Record]:
+        for counts in count_labels(values, box.start, with_boxes=self.with_boxes, most=LABELS_AT_A_TIME):
+            yield counts.to_arrays()
 
 
 def _counts(record: Record) -> LabelCounts:

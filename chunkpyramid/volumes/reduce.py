@@ -116,8 +116,8 @@ class WithoutBox:
 
     function: Callable[[npt.NDArray[Any]], Any]
 
-    def __call__(self, values: npt.NDArray[Any], box: Box) -> Any:
-        return self.function(values)
+    def __call__(self, values: npt.NDArray[Any], box: Box) -> Sequence[Any]:
+        return [self.function(values)]
 
 
 def code_digest(function: Callable[..., Any]) -> str:

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <random>
 
 namespace chunkpyramid {
 
@@ -12,11 +13,22 @@ using Index = std::ptrdiff_t;
 constexpr Index NONE = -1;
 
 // The finaliser of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): every
-// bit of a label changes every bit of its place, so that labels which agree in many bits do not meet.
-inline std::uint64_t mixed(std::uint64_t bits) {
+// bit of a label changes every bit of its place, so that labels which agree in many bits do not meet; and the seed keeps
+// anybody from choosing labels that do.
+inline std::uint64_t mixed(std::uint64_t bits, std::uint64_t seed) {
+    bits ^= seed;
     bits = (bits ^ (bits >> 30)) * 0xbf58476d1ce4e5b9ULL;
     bits = (bits ^ (bits >> 27)) * 0x94d049bb133111ebULL;
     return bits ^ (bits >> 31);
+}
+
+// One for every process.
+inline std::uint64_t seed() {
+    static const std::uint64_t chosen = [] {
+        std::random_device device;
+        return std::uint64_t{device()} << 32 | device();
+    }();
+    return chosen;
 }
 
 // A hash table with open addressing: places in it hold the numbers of labels, whose statistics lie one after another.
@@ -32,7 +44,7 @@ public:
         if (2 * (counts_.size + 1) > capacity_ && !grow()) {
             return nullptr;
         }
-        Index place = static_cast<Index>(mixed(label) & static_cast<std::uint64_t>(capacity_ - 1));
+        Index place = static_cast<Index>(mixed(label, seed_) & static_cast<std::uint64_t>(capacity_ - 1));
         while (places_[place] != NONE) {
             if (counts_.labels[places_[place]] == label) {
                 is_new = false;
@@ -75,7 +87,7 @@ private:
             places_[place] = NONE;
         }
         for (Index number = 0; number < counts_.size; ++number) {
-            Index place = static_cast<Index>(mixed(labels[number]) & static_cast<std::uint64_t>(capacity - 1));
+            Index place = static_cast<Index>(mixed(labels[number], seed_) & static_cast<std::uint64_t>(capacity - 1));
             while (places_[place] != NONE) {
                 place = (place + 1) & (capacity - 1);
             }
@@ -86,6 +98,7 @@ private:
 
     LabelCounts& counts_;
     const int fields_;
+    const std::uint64_t seed_ = seed();
     Index* places_ = nullptr;
     Index capacity_ = 0;
 };

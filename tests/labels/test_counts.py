@@ -107,6 +107,15 @@ def test_sums_of_coordinates_beyond_64_bits_are_exact() -> None:
     assert part.centroid[0, 0] == far
 
 
+@pytest.mark.parametrize(("start", "voxels"), [(10**12, 10**7), (10**15, 10**5), (2**40, 2**24), (2**62, 3)])
+def test_sums_of_one_block_far_from_the_origin_are_exact(start: int, voxels: int) -> None:
+    (part,) = count_labels(np.ones(voxels, np.uint8), (start,))
+    exact = voxels * start + voxels * (voxels - 1) // 2
+    assert (int(part.sum_high[0, 0]) << 32) + int(part.sum_low[0, 0]) == exact
+    assert 0 <= part.sum_low[0, 0] < 2**32
+    assert part.centroid[0, 0] == pytest.approx(exact / voxels, rel=1e-15)
+
+
 def test_what_is_no_label_is_refused() -> None:
     with pytest.raises(cp.ArgumentError, match="integers or bool"):
         next(count_labels(np.zeros(3), (0,)))

@@ -70,7 +70,8 @@ def test_records_of_several_arrays() -> None:
 
 
 def test_large_records_are_stored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_reduce, "MOST_RECORD_BYTES", 1000)
+    monkeypatch.setattr(engine_reduce, "LEAST_RECORD_BYTES", 1000)
+    monkeypatch.setattr(engine_reduce, "RECORDS_PART", 2**40)
 
     def voxels(piece: Any) -> Any:
         return np.sort(piece.ravel())

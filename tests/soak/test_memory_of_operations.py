@@ -1,0 +1,68 @@
+"""Reductions and maps keep their promise of memory, whatever the voxels are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+import chunkpyramid as cp
+
+LIMIT = 300 * 2**20
+
+CHILD = """
+import sys
+import numpy as np
+import chunkpyramid as cp
+from chunkpyramid.engine.memory import peak_memory
+
+def sharpen(part):
+    return part ^ (part >> 1)
+
+what, source, target, limit = sys.argv[1:]
+if what == "statistics":
+    cp.labels.statistics(source, background=None, memory_limit=int(limit))
+elif what == "unique":
+    cp.labels.unique(source, memory_limit=int(limit))
+elif what == "reduce":
+    cp.reduce_blocks(lambda part: np.bincount((part % 1000).astype(np.int64).ravel()), np.add, source,
+                     memory_limit=int(limit))
+else:
+    cp.map_blocks(sharpen, source, target, halo=int(what), memory_limit=int(limit))
+print(peak_memory())
+"""
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A quarter of a gibibyte each: labels as they are, and as many as there can be in a piece."""
+    folder = tmp_path_factory.mktemp("volumes")
+    rng = np.random.default_rng(0)
+    made = {}
+    for name, most in (("noise", 20_000), ("runs", 50)):
+        array = zarr.create_array(folder / f"{name}.zarr", shape=(128, 512, 512), dtype=np.uint64, chunks=(64, 64, 64))
+        for start in range(0, 128, 64):
+            voxels = rng.integers(0, most, (64, 512, 512 if name == "noise" else 16)).astype(np.uint64)
+            array[start : start + 64] = voxels if name == "noise" else np.repeat(voxels, 32, axis=2)
+        made[name] = folder / f"{name}.zarr"
+    return made
+
+
+@pytest.mark.parametrize("name", ["noise", "runs"])
+@pytest.mark.parametrize("what", ["statistics", "unique", "reduce", "0", "5"])
+def test_the_peak_keeps_the_limit(what: str, name: str, volumes: dict[str, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CHILD, what, str(volumes[name]), str(tmp_path / "target.zarr"), str(LIMIT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= LIMIT
+
+
+def test_many_labels_are_counted_right(volumes: dict[str, Path]) -> None:
+    labels, counts = np.unique(zarr.open_array(volumes["noise"])[:], return_counts=True)
+    table = cp.labels.statistics(volumes["noise"], background=None, memory_limit=LIMIT)
+    np.testing.assert_array_equal(table.label, labels)
+    np.testing.assert_array_equal(table.count, counts)
