@@ -17,6 +17,7 @@ __all__ = [
     "per_level",
     "region_box",
     "reordered",
+    "true_or_false",
     "whole_number",
     "whole_numbers_per_axis",
 ]
@@ -32,6 +33,13 @@ def whole_number(value: Any, argument: str, *, least: int, integral_floats: bool
     if number < least or isinstance(value, bool):
         raise ArgumentError(f"{argument} must be a whole number of at least {least}, but {value!r} was given")
     return number
+
+
+def true_or_false(value: Any, argument: str) -> bool:
+    """Return ``value`` as a bool, or raise `ArgumentError` if it is none."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{argument} must be True or False, but {value!r} was given")
+    return bool(value)
 
 
 def per_axis(

@@ -76,6 +76,11 @@ class Journal:
     def fingerprint(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self.scratch.attrs.get("fingerprint", {}))
 
+    def differences(self, fingerprint: Mapping[str, Any]) -> list[str]:
+        """Return in what the unfinished job differs from one with this fingerprint."""
+        found = self.fingerprint
+        return sorted(key for key in {*found, *fingerprint} if found.get(key) != fingerprint.get(key))
+
     @property
     def source(self) -> str | None:
         """What the unfinished build reads; None for an update."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +20,7 @@ from chunkpyramid.errors import BuildError
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.access import ChunkAccess
 from chunkpyramid.storage.chunks import chunk_access
-from chunkpyramid.storage.presence import Presence, presences
+from chunkpyramid.storage.presence import Presence, metadata_digest, presences
 
 __all__ = ["Reduction", "read_only", "reading_of", "source_fingerprint"]
 
@@ -155,7 +153,7 @@ class Reduction:
             active_machine(),
             kept=tuple(map(int, block)),
         )
-        return Reduction(**{**self.__dict__, "stage": stage, "threads": threads})
+        return replace(self, stage=stage, threads=threads)
 
     def run(self, journal: Journal, progress: Progress) -> Record:
         """Return the record of the whole source; blocks that are done are not read again."""
@@ -202,10 +200,9 @@ def reading_of(source: Source) -> Reading:
 
 def source_fingerprint(source: Source, present: Sequence[Presence]) -> dict[str, Any]:
     """Return what tells a source from others, in values that JSON can hold."""
-    documents = json.dumps(sorted((array.name, array.document) for array in present))
     return {
         "source": source.identity(),
-        "source_metadata": hashlib.sha256(documents.encode()).hexdigest(),
+        "source_metadata": metadata_digest(present),
         "shape": list(source.shape),
         "dtype": str(source.dtype),
     }

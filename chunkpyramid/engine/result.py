@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 from zarr.storage import LocalStore
 
+from chunkpyramid.arguments import true_or_false
 from chunkpyramid.engine.job import Progress
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.records import ALONE, Record
@@ -103,9 +104,8 @@ class ResultPlace:
         ArgumentError, TargetExistsError
             If there is something else at the target.
         """
-        for flag, argument in ((self.resume, "resume"), (self.overwrite, "overwrite")):
-            if not isinstance(flag, bool | np.bool_):
-                raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
+        true_or_false(self.resume, "resume")
+        true_or_false(self.overwrite, "overwrite")
         if self.target is None:
             with tempfile.TemporaryDirectory(prefix="chunkpyramid-") as folder:
                 return reduction.run(Journal.create(empty_group(folder, 3), None, {}), progress)
@@ -184,8 +184,7 @@ class ResultPlace:
             raise TargetExistsError(
                 f"{group} holds an unfinished result: pass resume=True to finish it, or overwrite=True to begin anew"
             )
-        found, wanted = journal.fingerprint, dict(reduction.fingerprint)
-        differing = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        differing = journal.differences(reduction.fingerprint)
         if differing:
             raise TargetExistsError(
                 f"{group} holds an unfinished result that differs in {', '.join(differing)}: run what it was begun "

@@ -8,16 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-import numpy as np
 import zarr
 from zarr.storage import LocalStore
 
 from chunkpyramid._version import __version__
+from chunkpyramid.arguments import true_or_false
 from chunkpyramid.engine.job import Progress, Step, check_progress, run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.operation import BlockOperation
 from chunkpyramid.engine.runs import begin_run
-from chunkpyramid.errors import ArgumentError
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.omero import with_windows
 from chunkpyramid.pyramid.extremes import SeeExtremes, read_extremes
@@ -191,16 +190,14 @@ def build_pyramid(
         storage_options=storage_options,
         memory_limit=memory_limit,
     )
-    for flag, argument in ((resume, "resume"), (overwrite, "overwrite")):
-        if not isinstance(flag, bool | np.bool_):
-            raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
+    resume, overwrite = true_or_false(resume, "resume"), true_or_false(overwrite, "overwrite")
     check_progress(progress)
     return carry_out(
         prepare(source, target, options),
         _steps,
         storage_options=storage_options,
-        resume=bool(resume),
-        overwrite=bool(overwrite),
+        resume=resume,
+        overwrite=overwrite,
         progress=progress,
     )
 

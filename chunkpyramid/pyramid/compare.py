@@ -73,7 +73,7 @@ class Compare(Wrapper):
     def outputs(self) -> Sequence[Output]:
         levels = (output.level for output in self.stage.outputs)
         return [
-            CheckedOutput(output, level, self.copies.get(level), self.repair)
+            CheckedOutput(output.name, output.array, output.factor, level, self.copies.get(level), self.repair)
             if isinstance(output, ArrayOutput)
             else output
             for output, level in zip(super().outputs, levels, strict=True)
@@ -157,27 +157,15 @@ class ReportingInput:
 
 
 @dataclass(frozen=True)
-class CheckedOutput:
+class CheckedOutput(ArrayOutput):
     """A level that is compared with what is delivered."""
 
-    output: ArrayOutput
     level: int
     copy: zarr.Array[Any] | None
     repair: bool
 
-    @property
-    def name(self) -> str:
-        return self.output.name
-
-    @property
-    def store(self) -> Any:
-        return self.output.store
-
     def open(self, *, again: bool) -> Writer:
-        return CheckedUnits(self.output.array, self.level, repair=self.repair, copy=self.copy)
-
-    def erase_torn(self, block: Box) -> None:
-        self.output.erase_torn(block)
+        return CheckedUnits(self.array, self.level, repair=self.repair, copy=self.copy)
 
 
 class CheckedUnits(PartialUnits):

@@ -220,9 +220,9 @@ def prepare(
 
 def _with_other_values(source: Source) -> Source:
     """Return a source without what its metadata tell of its values."""
-    lost = [name for name in PACKING if name in source.attributes] + [
-        name for name in ("omero",) if name in source.kept
-    ]
+    lost = [name for name in PACKING if name in source.attributes]
+    if "omero" in source.kept:
+        lost.append("omero")
     if lost:
         warn(f"the result has another dtype than the source, and so not its {', '.join(lost)}")
     attributes = {name: value for name, value in source.attributes.items() if name not in lost}

@@ -22,7 +22,7 @@ from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.sources.coordinate_values import values_digest
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.nodes import create_level, entries
-from chunkpyramid.storage.presence import Presence
+from chunkpyramid.storage.presence import Presence, metadata_digest
 
 __all__ = ["LevelFormat", "Prepared"]
 
@@ -205,7 +205,7 @@ class Prepared:
         """What must agree for a build to continue an unfinished one, in values that JSON can hold."""
         return {
             "source": self.source.identity(),
-            "source_metadata": _digest(sorted((presence.name, presence.document) for presence in self.present)),
+            "source_metadata": metadata_digest(self.present),
             "shape": list(self.source.shape),
             "dtype": str(self.reduction.dtype),
             **self.parameters,

@@ -19,9 +19,7 @@ def check_fingerprint(journal: Journal, fingerprint: Mapping[str, Any], where: s
     """Raise `TargetExistsError` unless the unfinished build has this fingerprint, naming what differs."""
     found = journal.fingerprint
     differences = [
-        f"{key}: {found.get(key)!r} there, {fingerprint.get(key)!r} now"
-        for key in sorted({*found, *fingerprint})
-        if found.get(key) != fingerprint.get(key)
+        f"{key}: {found.get(key)!r} there, {fingerprint.get(key)!r} now" for key in journal.differences(fingerprint)
     ]
     if "update" in found:
         raise TargetExistsError(

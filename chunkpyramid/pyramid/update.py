@@ -141,7 +141,7 @@ class Region(Wrapper):
     @property
     def outputs(self) -> Sequence[Output]:
         return [
-            UpdatedOutput(output, self._write_units_above(self.levels[planned.level]))
+            UpdatedOutput(output.name, output.array, output.factor, self._write_units_above(self.levels[planned.level]))
             if isinstance(output, ArrayOutput)
             else output
             for output, planned in zip(super().outputs, self.stage.outputs, strict=True)
@@ -159,28 +159,16 @@ class Region(Wrapper):
 
 
 @dataclass(frozen=True)
-class UpdatedOutput:
+class UpdatedOutput(ArrayOutput):
     """A level of which only a part is delivered, and the rest stays what it is.
 
     An update of the region ``needs_no_reading`` of level 0 would write all of the write units.
     """
 
-    output: ArrayOutput
     needs_no_reading: Box
 
-    @property
-    def name(self) -> str:
-        return self.output.name
-
-    @property
-    def store(self) -> Any:
-        return self.output.store
-
     def open(self, *, again: bool) -> Writer:
-        return UpdatedUnits(self.output.array, self.needs_no_reading)
-
-    def erase_torn(self, block: Box) -> None:
-        self.output.erase_torn(block)
+        return UpdatedUnits(self.array, self.needs_no_reading)
 
 
 class UpdatedUnits(PartialUnits):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from chunkpyramid.arguments import whole_number
+from chunkpyramid.arguments import true_or_false, whole_number
 from chunkpyramid.engine.job import Progress, check_progress, run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.runs import Run, begin_run, group_of
@@ -152,8 +152,7 @@ def verify_pyramid(
     if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.number) or not 0 < fraction <= 1:
         raise ArgumentError(f"fraction must be a number above 0 and at most 1, but {fraction!r} was given")
     whole_number(seed, "seed", least=0)
-    if not isinstance(repair, bool | np.bool_):
-        raise ArgumentError(f"repair must be True or False, but {repair!r} was given")
+    repair = true_or_false(repair, "repair")
     pyramid = pyramid_at(target, "r+" if repair else "r")
     journal = Journal.find(pyramid.group)
     if journal is not None:
@@ -171,7 +170,7 @@ def verify_pyramid(
                 check_region(journal, None, pyramid.group)
         existing = plan_existing(pyramid, memory_limit)
         group = stack.enter_context(_scratch_group(scratch, pyramid.group.metadata.zarr_format))
-        found = _verify(existing, group, run, float(fraction), int(seed), bool(repair), progress)
+        found = _verify(existing, group, run, float(fraction), int(seed), repair, progress)
         if run is not None:
             run.finish()
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import socket
@@ -16,7 +17,7 @@ from chunkpyramid.storage.codec import as_json
 from chunkpyramid.storage.keys import fetch
 from chunkpyramid.storage.nodes import as_stored, store_id
 
-__all__ = ["Presence", "presences"]
+__all__ = ["Presence", "metadata_digest", "presences"]
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,9 @@ def _canonical(document: bytes | memoryview) -> str:
     if isinstance(told, dict):
         told = {key: value for key, value in told.items() if key not in ("attributes", "consolidated_metadata")}
     return json.dumps(told, sort_keys=True)
+
+
+def metadata_digest(arrays: Iterable[Presence]) -> str:
+    """Return what tells the metadata of arrays that are read from others."""
+    documents = json.dumps(sorted((array.name, array.document) for array in arrays))
+    return hashlib.sha256(documents.encode()).hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.arguments import per_axis, reordered, whole_number
+from chunkpyramid.arguments import per_axis, reordered, true_or_false, whole_number
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Progress, Step, check_progress
 from chunkpyramid.engine.layout import Reading
@@ -120,6 +120,7 @@ def map_blocks(
         raise ArgumentError(f"function must be callable, but {function!r} was given")
     if target is None:
         raise ArgumentError("target is needed: the result goes to a group of its own")
+    resume, overwrite = true_or_false(resume, "resume"), true_or_false(overwrite, "overwrite")
     check_progress(progress)
     each = whole_number(bytes_per_voxel, "bytes_per_voxel", least=0)
     opened = open_source(source, axes, storage_options=storage_options)
@@ -160,15 +161,12 @@ def map_blocks(
     )
     told = {"operation": "map_blocks", "function": code_digest(function), "halo": list(around)}
     prepared = Mapped.of(prepare(source, target, options, told=told, made=made), function, around, each)
-    for flag, argument in ((resume, "resume"), (overwrite, "overwrite")):
-        if not isinstance(flag, bool | np.bool_):
-            raise ArgumentError(f"{argument} must be True or False, but {flag!r} was given")
     result = carry_out(
         prepared,
         lambda prepared, group, journal: prepared.steps(group),  # type: ignore[attr-defined]
         storage_options=storage_options,
-        resume=bool(resume),
-        overwrite=bool(overwrite),
+        resume=resume,
+        overwrite=overwrite,
         progress=progress,
     )
     return open_volume(result.levels[0])
