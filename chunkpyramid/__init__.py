@@ -32,8 +32,8 @@ from chunkpyramid.reductions.downsample import (
     downsample_with_striding,
 )
 from chunkpyramid.sources.volume import Volume, open_volume
-from chunkpyramid.volumes.map import map_blocks
-from chunkpyramid.volumes.reduce import reduce_blocks
+from chunkpyramid.volumes.map_blocks import map_blocks
+from chunkpyramid.volumes.reduce_blocks import reduce_blocks
 
 __all__ = [
     "ArgumentError",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +11,13 @@ from chunkpyramid.boxes import Shape
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Stage
 from chunkpyramid.engine.operation import BlockOperation
-from chunkpyramid.engine.progress import progress_bar
+from chunkpyramid.engine.progress import Progress, progress_callback
 from chunkpyramid.engine.task import BlockTask, home_of
-from chunkpyramid.errors import ArgumentError
 from chunkpyramid.storage.presence import Presence
 
-__all__ = ["Progress", "Step", "check_progress", "run_steps"]
+__all__ = ["Step", "run_steps"]
 
 logger = logging.getLogger(__name__)
-
-Progress = bool | Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -62,8 +58,8 @@ def run_steps(
         tasks.append(
             BlockTask(step.stage, step.operation, step.extent, flags, home_of(flags), run, step.present, again)
         )
-    total = sum(task.blocks.size for task in tasks)
-    with _callback(progress) as callback:
+    total = sum(task.to_run.size for task in tasks)
+    with progress_callback(progress) as callback:
         finished = 0
 
         def report(blocks: int) -> None:
@@ -75,7 +71,7 @@ def run_steps(
                 callback(finished, total)
 
         for index, (step, task) in enumerate(zip(steps, tasks, strict=True)):
-            logger.info("stage %d: %d blocks", step.stage.index, task.blocks.size)
+            logger.info("stage %d: %d blocks", step.stage.index, task.to_run.size)
             run_stage(task, step.source, threads, report)
             yield index
     if run is not None:
@@ -83,15 +79,3 @@ def run_steps(
     for step in steps:
         for array in step.present:
             array.check()
-
-
-def check_progress(progress: Any) -> None:
-    """Raise `ArgumentError` for a ``progress`` argument that is neither a bool nor a function."""
-    if not isinstance(progress, bool) and not callable(progress):
-        raise ArgumentError(f"progress must be True, False or callable, but {progress!r} was given")
-
-
-def _callback(progress: Progress) -> AbstractContextManager[Callable[[int, int], None] | None]:
-    if progress is True:
-        return progress_bar()
-    return nullcontext(progress or None)

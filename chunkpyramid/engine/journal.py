@@ -16,12 +16,12 @@ from chunkpyramid.storage.staging import RECORD, SCRATCH, STAGING
 
 __all__ = ["SCRATCH", "Journal"]
 
-# of runs, which outlive what they build
+# of runs, which outlive what they make
 KEPT_IN_SCRATCH = {ALIVE, RECORD, STAGING, *METADATA_FILES}
 
 
 class Journal:
-    """The scratch group beside the levels, there from before the first voxel is written until the build is complete."""
+    """The scratch group of a target, there from before the first voxel is written until the job is complete."""
 
     def __init__(self, scratch: zarr.Group, run: Run | None = None):
         self.scratch = scratch
@@ -29,7 +29,7 @@ class Journal:
 
     @staticmethod
     def find(group: zarr.Group, run: Run | None = None) -> Journal | None:
-        """Return the journal of an unfinished build or update in the group, or None; ``run`` goes on with it."""
+        """Return the journal of an unfinished job in the group, or None; ``run`` goes on with it."""
         try:
             # not through the group: its consolidated metadata, if it has any, know nothing of what is unfinished
             scratch = zarr.open_group(
@@ -59,21 +59,17 @@ class Journal:
 
     @property
     def is_set_up(self) -> bool:
-        """Whether all arrays of the build were created; before that nothing is computed, so nothing can be lost."""
+        """Whether all arrays of the job were created; before that nothing is computed, so nothing can be lost."""
         return "fingerprint" in self.scratch.attrs
 
     @property
-    def levels(self) -> list[str]:
-        """The paths of the arrays that the unfinished build makes or replaces."""
-        return [str(path) for path in cast("list[str]", self.scratch.attrs.get("levels", []))]
-
-    @property
-    def was_consolidated(self) -> bool:
-        """Whether the group had consolidated metadata when the build began."""
-        return bool(self.scratch.attrs.get("consolidated", False))
+    def told(self) -> dict[str, Any]:
+        """What was told of the job when it was created."""
+        return self.scratch.attrs.asdict()
 
     @property
     def fingerprint(self) -> dict[str, Any]:
+        """What tells the unfinished job from others."""
         return cast("dict[str, Any]", self.scratch.attrs.get("fingerprint", {}))
 
     def differences(self, fingerprint: Mapping[str, Any]) -> list[str]:
@@ -81,19 +77,14 @@ class Journal:
         found = self.fingerprint
         return sorted(key for key in {*found, *fingerprint} if found.get(key) != fingerprint.get(key))
 
-    @property
-    def source(self) -> str | None:
-        """What the unfinished build reads; None for an update."""
-        return cast("str | None", self.fingerprint.get("source"))
-
-    def set_up(self, fingerprint: Mapping[str, Any], blocks: Sequence[Any] = ()) -> None:
-        """Record what is being built and in which blocks, once all arrays are there: in one write, all or nothing."""
+    def set_up(self, fingerprint: Mapping[str, Any], block_shapes: Sequence[Any]) -> None:
+        """Record what is being made and in which blocks, once all arrays are there: in one write, all or nothing."""
         attributes = self.scratch.attrs
-        attributes.put({**attributes.asdict(), "fingerprint": dict(fingerprint), "blocks": list(blocks)})
+        attributes.put({**attributes.asdict(), "fingerprint": dict(fingerprint), "blocks": list(block_shapes)})
 
     @property
-    def blocks(self) -> list[Any]:
-        """The blocks of the unfinished build, as they were recorded."""
+    def block_shapes(self) -> list[Any]:
+        """The shapes of the blocks of the unfinished job, as they were recorded."""
         return cast(list[Any], self.scratch.attrs["blocks"])
 
     def flags(self, stage: int, grid: Shape) -> Flags:
@@ -103,10 +94,10 @@ class Journal:
 
     @staticmethod
     def close(group: zarr.Group) -> None:
-        """Delete the metadata of the scratch group: from now on the pyramid is finished.
+        """Delete the metadata of the scratch group: from now on the job is finished.
 
         They go at once and before all else: with flags or carry gone but the group still there, a rerun would take
-        the build for unfinished, and compute levels from nothing.
+        the job for unfinished, and compute from nothing.
         """
         path = _scratch_path(group)
         names = ("zarr.json",) if group.metadata.zarr_format == 3 else (".zgroup", ".zattrs")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chunkpyramid.boxes import Box, Shape, ceil_div, ceil_shape, lcm_shape, multiply
-from chunkpyramid.engine.blocking import (
+from chunkpyramid.engine.block_shapes import (
     clip_to_extent,
     grow_block,
     grow_piece,

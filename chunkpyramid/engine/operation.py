@@ -10,11 +10,21 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.boxes import Box, Shape
-from chunkpyramid.storage.chunked import chunked
-from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter, erase_torn
+from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter, erase_torn
+from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.write_units import WriteUnits
 
-__all__ = ["ArrayInput", "ArrayOutput", "BlockOperation", "Input", "Output", "Put", "Wrapper", "Writer"]
+__all__ = [
+    "ArrayInput",
+    "ArrayOutput",
+    "BaseOperation",
+    "BlockOperation",
+    "Input",
+    "Output",
+    "Put",
+    "Wrapper",
+    "Writer",
+]
 
 
 class Writer(Protocol):
@@ -25,7 +35,7 @@ class Writer(Protocol):
         """How many write units have been begun and not finished."""
 
     def put(self, box: Box, values: Any) -> None:
-        """Take the voxels of a box of the output; None stands for zeros, which have to be the fill value."""
+        """Take the voxels of a box of the output; None stands for its fill value."""
 
     def flush(self) -> None:
         """Write what has been begun, though parts of it are missing."""
@@ -60,7 +70,7 @@ class Output(Protocol):
         """Delete what a process that was killed has left beside the write units of a block."""
 
 
-# Takes voxels for the output of this name: of a box of it, None for zeros.
+# Takes voxels for the output of this name: of a box of it, None for its fill value.
 Put = Callable[[str, Box, Any], None]
 
 
@@ -97,6 +107,23 @@ class BlockOperation(Protocol):
 
     def finish(self, state: Any, writers: Mapping[str, Writer]) -> Any:
         """Return the record of a block after its last piece, in values that JSON can hold, or None."""
+
+
+class BaseOperation:
+    """What most operations have in common: they read all of every block and nothing around it, and leave no record."""
+
+    advice = "what is done so far is kept: run the same again to resume"
+    region: Box | None = None
+    halo: Shape | None = None
+
+    def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
+        return pieces
+
+    def begin(self, index: Shape) -> Any:
+        return None
+
+    def finish(self, state: Any, writers: Mapping[str, Writer]) -> Any:
+        return None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import zarr
 from zarr.storage import LocalStore
 
 from chunkpyramid.arguments import true_or_false
-from chunkpyramid.engine.job import Progress
 from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.progress import Progress
 from chunkpyramid.engine.records import ALONE, Record
-from chunkpyramid.engine.reduce import Reduction
+from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.runs import Run, begin_run, group_of
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.sources.source import Source
@@ -96,7 +96,7 @@ class ResultPlace:
     save: Callable[[zarr.Group, Record], list[str]] = save_record
     load: Callable[[zarr.Group], Record] = load_record
 
-    def compute(self, reduction: Reduction, progress: Progress) -> Record:
+    def compute(self, job: ReduceJob, progress: Progress) -> Record:
         """Return the record of a reduction: the one that is kept, or one that is computed and kept.
 
         Raises
@@ -108,42 +108,42 @@ class ResultPlace:
         true_or_false(self.overwrite, "overwrite")
         if self.target is None:
             with tempfile.TemporaryDirectory(prefix="chunkpyramid-") as folder:
-                return reduction.run(Journal.create(empty_group(folder, 3), None, {}), progress)
+                return job.run(Journal.create(empty_group(folder, 3), None, {}), progress)
         location = plain_path(self.target)
         group = existing_group(location, self.storage_options)
-        _refuse_overlap(location if group is None else group, reduction.source)
-        if group is not None and self._is_finished(group, reduction):
+        _refuse_overlap(location if group is None else group, job.source)
+        if group is not None and self._is_finished(group, job):
             return self.load(group)
-        goes_on = group is not None and self._goes_on(group, reduction)
+        goes_on = group is not None and self._goes_on(group, job)
         store, path = self._place(location, group)
         run = begin_run(store, path, alone=not goes_on, where=str(location if group is None else group))
         with run.living():
-            record = self._compute_in(run, reduction, progress)
+            record = self._compute_in(run, job, progress)
             run.finish()
         return record
 
-    def _compute_in(self, run: Run, reduction: Reduction, progress: Progress) -> Record:
+    def _compute_in(self, run: Run, job: ReduceJob, progress: Progress) -> Record:
         group = group_of(run, 3)
         # another process may have been here since
-        if self._is_finished(group, reduction):
+        if self._is_finished(group, job):
             return self.load(group)
         journal = Journal.find(group, run)
-        if journal is not None and self._goes_on(group, reduction):
-            reduction = reduction.continuing(journal.blocks)
+        if journal is not None and self._goes_on(group, job):
+            job = job.continuing(journal.block_shapes)
         else:
             before = arrays_of(group)
             group.attrs.put({name: told for name, told in group.attrs.asdict().items() if name != RESULT})
             for name in before:
                 remove_node(group.store, f"{group.path}/{name}".lstrip("/"))
             journal = Journal.create(group, run, {UNFINISHED: True})
-            journal.set_up(reduction.fingerprint, reduction.stage.block)
-        record = reduction.run(journal, progress)
+            journal.set_up(job.fingerprint, job.stage.block)
+        record = job.run(journal, progress)
         names = self.save(group, record)
-        group.attrs.update({RESULT: {"of": dict(reduction.fingerprint), "arrays": names}})
+        group.attrs.update({RESULT: {"of": dict(job.fingerprint), "arrays": names}})
         Journal.close(group)
         return record
 
-    def _is_finished(self, group: zarr.Group, reduction: Reduction) -> bool:
+    def _is_finished(self, group: zarr.Group, job: ReduceJob) -> bool:
         """Whether the group holds the result of this reduction.
 
         Raises
@@ -163,7 +163,7 @@ class ResultPlace:
         if kept is not None:
             if self.overwrite:
                 return False
-            if self.resume and kept.get("of") == dict(reduction.fingerprint):
+            if self.resume and kept.get("of") == dict(job.fingerprint):
                 return True
             raise TargetExistsError(
                 f"{group} holds a result already: pass overwrite=True to replace it, or choose another target"
@@ -175,7 +175,7 @@ class ResultPlace:
             )
         return False
 
-    def _goes_on(self, group: zarr.Group, reduction: Reduction) -> bool:
+    def _goes_on(self, group: zarr.Group, job: ReduceJob) -> bool:
         """Whether there is an unfinished result that this reduction goes on with."""
         journal = Journal.find(group)
         if journal is None or self.overwrite or not journal.is_set_up:
@@ -184,7 +184,7 @@ class ResultPlace:
             raise TargetExistsError(
                 f"{group} holds an unfinished result: pass resume=True to finish it, or overwrite=True to begin anew"
             )
-        differing = journal.differences(reduction.fingerprint)
+        differing = journal.differences(job.fingerprint)
         if differing:
             raise TargetExistsError(
                 f"{group} holds an unfinished result that differs in {', '.join(differing)}: run what it was begun "

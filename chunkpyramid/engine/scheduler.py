@@ -32,8 +32,6 @@ from chunkpyramid.internals import keys_of_worker, pool_size
 
 __all__ = ["active_machine", "run_stage"]
 
-Progress = Callable[[int], None]
-
 
 def active_machine() -> Machine:
     """Return what the Dask scheduler offers that ``compute`` would use now."""
@@ -56,7 +54,9 @@ def active_machine() -> Machine:
     return Machine("threads", count, count, memory)
 
 
-def run_stage(task: BlockTask, source: da.Array | npt.NDArray[Any] | None, threads: int, progress: Progress) -> None:
+def run_stage(
+    task: BlockTask, source: da.Array | npt.NDArray[Any] | None, threads: int, report: Callable[[int], None]
+) -> None:
     """Run the task on every block of its stage that is not done.
 
     However it ends, no task of the stage is running any more.
@@ -69,7 +69,7 @@ def run_stage(task: BlockTask, source: da.Array | npt.NDArray[Any] | None, threa
         The array whose blocks the stage receives; None if the tasks read for themselves.
     threads : int
         How many tasks may run at once in a process.
-    progress : callable
+    report : callable
         Called with numbers of blocks that have come to be done, or are found to be.
 
     Raises
@@ -81,15 +81,15 @@ def run_stage(task: BlockTask, source: da.Array | npt.NDArray[Any] | None, threa
         source = _checked(source)
     with _workers(threads) as workers:
         for window in task.flags.windows():
-            if not window.overlaps(task.blocks):
+            if not window.overlaps(task.to_run):
                 continue
-            window = window.intersect(task.blocks)
+            window = window.intersect(task.to_run)
             done = task.flags.done(window)
             if done.any():
-                progress(int(np.count_nonzero(done)))
+                report(int(np.count_nonzero(done)))
             if done.all():
                 continue
-            _compute(_graph(task, source, done, window), done, workers, progress)
+            _compute(_graph(task, source, done, window), done, workers, report)
             lost = int(np.count_nonzero(~task.flags.done(window)))
             if lost:
                 raise BuildError(
@@ -166,16 +166,18 @@ def _lazy(task: BlockTask, *blocks: da.Array, **options: Any) -> da.Array:
     return graph
 
 
-def _compute(graph: da.Array, done: npt.NDArray[np.bool_], workers: dict[str, Any], progress: Progress) -> None:
-    def report(key: Any) -> None:
+def _compute(
+    graph: da.Array, done: npt.NDArray[np.bool_], workers: dict[str, Any], report: Callable[[int], None]
+) -> None:
+    def finished(key: Any) -> None:
         if isinstance(key, tuple) and key[0] == graph.name and not done[key[1:]]:
-            progress(1)
+            report(1)
 
     client = _client(_scheduler())
     if client is not None:
-        _compute_on(client, graph, report)
+        _compute_on(client, graph, finished)
         return
-    with Callback(posttask=lambda key, *_: report(key)):
+    with Callback(posttask=lambda key, *_: finished(key)):
         # unlike compute, persist does not put the results of all tasks together
         graph.persist(**workers)
 

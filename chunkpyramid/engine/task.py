@@ -126,8 +126,8 @@ class BlockTask:
         self.flags.finish(index, record)
 
     @property
-    def blocks(self) -> Box:
-        """The blocks of the stage that are to be run."""
+    def to_run(self) -> Box:
+        """The blocks of the stage that are to be run, as a box of the grid."""
         region = self.operation.region
         if region is None:
             return Box((0,) * len(self.stage.grid), self.stage.grid)

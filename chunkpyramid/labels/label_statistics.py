@@ -11,9 +11,9 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.boxes import Box
-from chunkpyramid.engine.job import Progress, check_progress
+from chunkpyramid.engine.progress import Progress, check_progress
 from chunkpyramid.engine.records import Record
-from chunkpyramid.engine.reduce import Reduction
+from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.result import ResultPlace
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels.counts import LabelCounts, count_labels, merge_counts
@@ -164,7 +164,7 @@ def _counted(
 ) -> LabelCounts:
     check_progress(progress)
     fields = len(source.shape) + 1 if with_boxes else 1
-    reduction = Reduction.plan(
+    job = ReduceJob.plan(
         "labels.statistics" if with_boxes else "labels.unique",
         source,
         CountPiece(with_boxes),
@@ -173,7 +173,7 @@ def _counted(
         memory_limit=memory_limit,
         fingerprint={"arguments": told},
     )
-    record = place.compute(reduction, progress)
+    record = place.compute(job, progress)
     return _counts(record)
 
 

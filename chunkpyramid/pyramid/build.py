@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,23 +13,23 @@ from zarr.storage import LocalStore
 
 from chunkpyramid._version import __version__
 from chunkpyramid.arguments import true_or_false
-from chunkpyramid.engine.job import Progress, Step, check_progress, run_steps
+from chunkpyramid.engine.job import run_steps
 from chunkpyramid.engine.journal import Journal
-from chunkpyramid.engine.operation import BlockOperation
+from chunkpyramid.engine.progress import Progress, check_progress
 from chunkpyramid.engine.runs import begin_run
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.omero import with_windows
-from chunkpyramid.pyramid.extremes import SeeExtremes, read_extremes
+from chunkpyramid.pyramid.check_arguments import check_build
+from chunkpyramid.pyramid.checked_build import CheckedBuild
+from chunkpyramid.pyramid.extremes import read_extremes
 from chunkpyramid.pyramid.factors import FactorLike
-from chunkpyramid.pyramid.fold import Fold, fold_steps
 from chunkpyramid.pyramid.level_coordinates import write_coordinates
 from chunkpyramid.pyramid.options import BuildOptions
 from chunkpyramid.pyramid.plan import PyramidPlan
-from chunkpyramid.pyramid.prepare import prepare
-from chunkpyramid.pyramid.prepared import Prepared
 from chunkpyramid.pyramid.pyramid import Pyramid
 from chunkpyramid.pyramid.target import Action, Target
-from chunkpyramid.storage.nodes import consolidate, consolidate_around, is_consolidated, level_array
+from chunkpyramid.pyramid.unfinished import was_consolidated
+from chunkpyramid.storage.nodes import consolidate, consolidate_around, is_consolidated
 from chunkpyramid.storage.staging import StagedStore
 
 __all__ = ["build_pyramid", "carry_out", "plan_pyramid"]
@@ -193,8 +193,7 @@ def build_pyramid(
     resume, overwrite = true_or_false(resume, "resume"), true_or_false(overwrite, "overwrite")
     check_progress(progress)
     return carry_out(
-        prepare(source, target, options),
-        _steps,
+        check_build(source, target, options),
         storage_options=storage_options,
         resume=resume,
         overwrite=overwrite,
@@ -227,7 +226,7 @@ def plan_pyramid(source: Any, target: Any = None, **options: Any) -> PyramidPlan
     [(512, 512), (256, 256), (128, 128)]
     """
     told = {name: value for name, value in options.items() if name not in RUN_OPTIONS}
-    return prepare(source, target, BuildOptions(**told)).plan
+    return check_build(source, target, BuildOptions(**told)).plan
 
 
 # what `help` tells of it
@@ -235,20 +234,19 @@ cast(Any, plan_pyramid).__signature__ = inspect.signature(build_pyramid).replace
 
 
 def carry_out(
-    prepared: Prepared,
-    steps: Callable[[Prepared, zarr.Group, Journal], Sequence[Step]],
+    checked: CheckedBuild,
     *,
     storage_options: Mapping[str, Any] | None,
     resume: bool,
     overwrite: bool,
     progress: Progress,
 ) -> Pyramid:
-    """Create or continue what was prepared, run its steps, and commit."""
-    place = Target(prepared, storage_options, resume=resume, overwrite=overwrite)
+    """Create or continue what was checked, run its steps, and commit."""
+    place = Target(checked, storage_options, resume=resume, overwrite=overwrite)
     group = place.find()
     action = place.decide(group)
     if group is not None and action is Action.NOTHING:
-        return _finished(prepared, group)
+        return _finished(checked, group)
     is_new = group is None
     run = begin_run(*place.place(group), alone=action is Action.CREATE, where=place.where)
     with run.living():
@@ -256,23 +254,23 @@ def carry_out(
         group = place.find_in(run)
         action = place.decide(group)
         if group is not None and action is Action.NOTHING:
-            return _finished(prepared, group)
+            return _finished(checked, group)
         journal = None if group is None else Journal.find(group, run)
         if group is not None and journal is not None and action is Action.RESUME:
             logger.info("resuming the unfinished build in %s", place.where)
-            prepared = prepared.continuing(journal.blocks)
+            checked = checked.continuing(journal.block_shapes)
             place.renew_attributes(group)
         else:
             group, journal = place.create(run, group, is_new=is_new)
-        for _ in run_steps(steps(prepared, group, journal), journal, prepared.plan.threads, progress):
+        for _ in run_steps(checked.steps(group, journal), journal, checked.plan.threads, progress):
             pass
-        _commit(prepared, group, journal)
+        _commit(checked, group, journal)
         run.finish()
     group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
-    return Pyramid(group, prepared.multiscale, prepared.plan)
+    return Pyramid(group, checked.multiscale, checked.plan)
 
 
-def _finished(prepared: Prepared, group: zarr.Group) -> Pyramid:
+def _finished(checked: CheckedBuild, group: zarr.Group) -> Pyramid:
     """Return the pyramid of an identical build that has been finished."""
     logger.warning(
         "%s has been finished by an identical build, so nothing was done; if the values of the source have changed "
@@ -281,8 +279,8 @@ def _finished(prepared: Prepared, group: zarr.Group) -> Pyramid:
     )
     group = zarr.open_group(_plain(group.store), path=group.path, mode="r+", use_consolidated=False)
     # the process that finished it may have been killed right then
-    _announce(prepared, group, was_consolidated=is_consolidated(group))
-    return Pyramid(group, prepared.multiscale)
+    _announce(checked, group, was_consolidated=is_consolidated(group))
+    return Pyramid(group, checked.multiscale)
 
 
 def _plain(store: Any) -> Any:
@@ -290,48 +288,30 @@ def _plain(store: Any) -> Any:
     return LocalStore(store.root) if isinstance(store, StagedStore) else store
 
 
-def _steps(prepared: Prepared, group: zarr.Group, journal: Journal) -> Sequence[Step]:
-    def wrap(fold: Fold) -> BlockOperation:
-        if prepared.has_windows and fold.stage.reads == "source":
-            return SeeExtremes(fold, prepared.reduction, prepared.channel_axis)
-        return fold
-
-    return fold_steps(
-        prepared.plan,
-        prepared.reduction,
-        prepared.source.array,
-        {level.index: level_array(group, level.path) for level in prepared.plan.levels},
-        journal.scratch,
-        skips_blank=prepared.format.fills_with_zeros,
-        present=prepared.present,
-        wrap=wrap,
-    )
-
-
-def _commit(prepared: Prepared, group: zarr.Group, journal: Journal) -> None:
+def _commit(checked: CheckedBuild, group: zarr.Group, journal: Journal) -> None:
     """Write coordinates and metadata, last of all."""
-    if prepared.layout == "datatree":
-        write_coordinates(group, prepared.plan.levels, prepared.variables)
+    if checked.layout == "datatree":
+        write_coordinates(group, checked.plan.levels, checked.variables)
     # others may have added attributes since
     group = zarr.open_group(group.store, path=group.path, mode="r+", use_consolidated=False)
-    multiscale = prepared.multiscale
-    if prepared.has_windows and prepared.plan.stages:
-        axis = prepared.channel_axis
-        channels = 1 if axis is None else prepared.source.shape[axis]
-        extremes = read_extremes(prepared.plan, journal)
-        omero = with_windows(multiscale.kept.get("omero"), channels, extremes, keep=prepared.in_place)
+    multiscale = checked.multiscale
+    if checked.has_windows and checked.plan.stages:
+        axis = checked.channel_axis
+        channels = 1 if axis is None else checked.source.shape[axis]
+        extremes = read_extremes(checked.plan, journal)
+        omero = with_windows(multiscale.kept.get("omero"), channels, extremes, keep=checked.in_place)
         multiscale = replace(multiscale, kept={**multiscale.kept, "omero": omero})
-    attributes = {**prepared.carried, **group.attrs.asdict()}
-    group.attrs.put(ome.with_multiscale(attributes, multiscale, prepared.ome_version, __version__))
-    was_consolidated = journal.was_consolidated
+    attributes = {**checked.carried, **group.attrs.asdict()}
+    group.attrs.put(ome.with_multiscale(attributes, multiscale, checked.ome_version, __version__))
+    had_consolidated = was_consolidated(journal)
     Journal.close(group)
-    _announce(prepared, group, was_consolidated=was_consolidated)
+    _announce(checked, group, was_consolidated=had_consolidated)
 
 
-def _announce(prepared: Prepared, group: zarr.Group, *, was_consolidated: bool) -> None:
+def _announce(checked: CheckedBuild, group: zarr.Group, *, was_consolidated: bool) -> None:
     """Tell of a finished pyramid where others look for it; done twice it is as done once."""
-    if prepared.image is not None:
-        prepared.image.list_labels(prepared.name)
-    if prepared.layout == "datatree" or was_consolidated:
+    if checked.image is not None:
+        checked.image.list_labels(checked.name)
+    if checked.layout == "datatree" or was_consolidated:
         consolidate(group)
     consolidate_around(group)

@@ -17,8 +17,8 @@ from chunkpyramid.pyramid.plan import Level, LevelStage, carry_chunks
 from chunkpyramid.reductions.kernels import Footprints
 from chunkpyramid.reductions.methods import Reduction, State
 from chunkpyramid.reductions.reduction import Part
-from chunkpyramid.storage.chunked import chunked
-from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.keys import fetch, put
 from chunkpyramid.storage.nodes import create_level, default_compressors, level_array
 from chunkpyramid.storage.write_units import WriteUnits

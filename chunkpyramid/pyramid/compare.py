@@ -15,8 +15,8 @@ from chunkpyramid.engine.flags import Flags
 from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, Input, Output, Put, Wrapper, Writer
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.pyramid.plan import LevelStage
-from chunkpyramid.storage.chunked import chunked
-from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 
 __all__ = ["ChunkProblem", "Compare", "found_problems"]

@@ -11,11 +11,11 @@ import numpy as np
 from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.engine.machine import memory_bytes
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.pyramid.plan import PyramidPlan, Request, make_levels
-from chunkpyramid.pyramid.planner import make_plan
+from chunkpyramid.pyramid.plan import PlanRequest, PyramidPlan, make_levels
+from chunkpyramid.pyramid.plan_stages import make_plan
 from chunkpyramid.pyramid.pyramid import Pyramid
 from chunkpyramid.reductions.methods import METHODS, Reduction, resolve_method
-from chunkpyramid.storage.chunks import chunk_access
+from chunkpyramid.storage.chunk_io import chunk_access
 
 __all__ = ["Existing", "plan_existing"]
 
@@ -53,7 +53,7 @@ def plan_existing(pyramid: Pyramid, memory_limit: int | str | None) -> Existing:
     )
     machine = active_machine()
     plan = make_plan(
-        Request(
+        PlanRequest(
             levels=levels,
             reduction=reduction,
             read_chunks=_ints(first.chunks),

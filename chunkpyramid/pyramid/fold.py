@@ -13,7 +13,16 @@ import zarr
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.memory import headroom
-from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BlockOperation, Input, Output, Put, Writer
+from chunkpyramid.engine.operation import (
+    ArrayInput,
+    ArrayOutput,
+    BaseOperation,
+    BlockOperation,
+    Input,
+    Output,
+    Put,
+    Writer,
+)
 from chunkpyramid.pyramid.carry import Carry, carry_of
 from chunkpyramid.pyramid.plan import Level, LevelStage, PyramidPlan
 from chunkpyramid.reductions.methods import Reduction, State
@@ -55,7 +64,7 @@ class CarryOutput:
 
 
 @dataclass(frozen=True)
-class Fold:
+class Fold(BaseOperation):
     """Folds each piece of a stage through its levels.
 
     States whose size depends on the voxels may take ``headroom`` times as much memory as planned. With ``skips_blank``
@@ -72,15 +81,10 @@ class Fold:
     skips_blank: bool
 
     advice = "what is done so far is kept: run the same build again to resume"
-    region = None
-    halo = None
 
     @property
     def name(self) -> str:
         return f"the stage that makes levels {self.stage.source_level} to {self.stage.last_level}"
-
-    def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
-        return pieces
 
     def begin(self, index: Shape) -> Reduction:
         """Return the reduction of one block, which keeps to the memory that was planned for its states."""
@@ -111,9 +115,6 @@ class Fold:
             put(output.name, box, voxels)
         if carry is not None:
             put(carry.name, box, carried)
-
-    def finish(self, state: Reduction, writers: Mapping[str, Writer]) -> None:
-        """Leave no record."""
 
 
 def fold_steps(

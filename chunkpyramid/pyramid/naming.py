@@ -11,6 +11,7 @@ import zarr
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.metadata import ome
+from chunkpyramid.pyramid.unfinished import level_paths_of, source_of
 from chunkpyramid.sources.source import Image, Source
 from chunkpyramid.storage.nodes import (
     METADATA_FILES,
@@ -96,8 +97,8 @@ def free_paths(count: int, source: Source, group: zarr.Group) -> list[str]:
     first = array_name(source.array)
     own = set(own_levels(source.image)) if source.image is not None else set()
     journal = Journal.find(group)
-    if journal is not None and journal.source in (None, source.identity()):
-        own |= set(journal.levels)
+    if journal is not None and source_of(journal) in (None, source.identity()):
+        own |= set(level_paths_of(journal))
     taken = set(entries(group)) - own
     for paths in (level_paths(count, "flat", "", first), [first, *(f"{first}_{index}" for index in range(1, count))]):
         if not taken & set(paths[1:]):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape
-from chunkpyramid.engine.blocking import inside
+from chunkpyramid.engine.block_shapes import inside
 from chunkpyramid.engine.layout import OutputLayout, Stage
 from chunkpyramid.engine.memory import BASELINE, graph_bytes, process_peak
 from chunkpyramid.pyramid.factors import cumulative_factors
@@ -22,8 +22,8 @@ __all__ = [
     "Level",
     "LevelOutput",
     "LevelStage",
+    "PlanRequest",
     "PyramidPlan",
-    "Request",
     "carry_chunks",
     "make_levels",
     "read_shapes",
@@ -61,7 +61,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PlanRequest:
     """What the planner has to know of source, method and machine.
 
     ``read_chunks`` is the chunk shape of a zarr source, or None for a source whose blocks arrive as NumPy arrays, and
@@ -204,14 +204,14 @@ def carry_chunks(reduction: Reduction, level: Level) -> Shape:
     return tuple(chunks)
 
 
-def stored_itemsize(request: Request, level: Level) -> int:
+def stored_itemsize(request: PlanRequest, level: Level) -> int:
     """Bytes per voxel that a stage reads from ``level``: those of its carry, or of the level itself."""
     if level.index == 0:
         return request.reduction.dtype.itemsize
     return request.reduction.carry_itemsize(level.footprint) or request.reduction.dtype.itemsize
 
 
-def read_shapes(request: Request, source_level: int) -> tuple[Shape | None, Shape | None]:
+def read_shapes(request: PlanRequest, source_level: int) -> tuple[Shape | None, Shape | None]:
     """Return the chunks of what a stage reads, None for blocks that arrive in memory, and its shards if it has any."""
     level = request.levels[source_level]
     if source_level == 0:

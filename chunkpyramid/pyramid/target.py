@@ -17,8 +17,8 @@ from chunkpyramid.engine.runs import Run, group_of
 from chunkpyramid.errors import ArgumentError, SourceNotFoundError, TargetExistsError
 from chunkpyramid.metadata import ome
 from chunkpyramid.pyramid.carry import create_carry
-from chunkpyramid.pyramid.prepared import Prepared
-from chunkpyramid.pyramid.unfinished import check_fingerprint
+from chunkpyramid.pyramid.checked_build import CheckedBuild
+from chunkpyramid.pyramid.unfinished import check_fingerprint, level_paths_of, told_of_build, was_consolidated
 from chunkpyramid.storage.keys import names, remove_node
 from chunkpyramid.storage.nodes import (
     DIMENSIONS,
@@ -51,22 +51,22 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a prepared build goes, and whether it may go on there, or replace what is there."""
+    """Where a checked build goes, and whether it may go on there, or replace what is there."""
 
-    prepared: Prepared
+    checked: CheckedBuild
     storage_options: Mapping[str, Any] | None
     resume: bool
     overwrite: bool
 
     @property
     def location(self) -> Any:
-        return plain_path(self.prepared.target)
+        return plain_path(self.checked.target)
 
     @property
     def where(self) -> str:
         """The target as messages name it."""
-        if self.prepared.group is not None:
-            return str(self.prepared.group)
+        if self.checked.group is not None:
+            return str(self.checked.group)
         location = self.location
         if not is_local_path(location):
             return repr(location)
@@ -81,9 +81,9 @@ class Target:
         ArgumentError, TargetExistsError
             If there is no target, or it and what the source reads are inside of each other, or something else is there.
         """
-        if self.prepared.group is not None:
-            return self.prepared.group
-        if self.prepared.target is None:
+        if self.checked.group is not None:
+            return self.checked.group
+        if self.checked.target is None:
             raise ArgumentError(
                 "target is needed: a source in memory has no group of its own that the levels could go to"
             )
@@ -99,7 +99,7 @@ class Target:
                 return LocalStore(os.path.realpath(location)), ""
             if type(location) is LocalStore:
                 return location, ""
-            group = empty_group(location, self.prepared.format.zarr_format, storage_options=self.storage_options)
+            group = empty_group(location, self.checked.format.zarr_format, storage_options=self.storage_options)
         return group.store, group.path
 
     def find_in(self, run: Run) -> zarr.Group | None:
@@ -126,7 +126,7 @@ class Target:
                     f"{self.where} holds an unfinished build: pass resume=True to finish it, or overwrite=True to "
                     "begin anew"
                 )
-            check_fingerprint(journal, self.prepared.fingerprint, self.where)
+            check_fingerprint(journal, self.checked.fingerprint, self.where)
             return Action.RESUME
         # read after the journal was looked for: a run that has just finished has put its metadata before it closed that
         fresh = self._opened_again(group)
@@ -162,61 +162,61 @@ class Target:
 
         Where the group ``is_new``, files that are beside it are nobody's to delete.
         """
-        prepared = self.prepared
-        levels = prepared.plan.levels
-        own = levels[1:] if prepared.in_place else levels
-        consolidated, waste = False, set(prepared.own_paths)
+        checked = self.checked
+        levels = checked.plan.levels
+        own = levels[1:] if checked.in_place else levels
+        consolidated, waste = False, set(checked.own_paths)
         if group is not None:
             journal = Journal.find(group)
-            consolidated = is_consolidated(group) or (journal is not None and journal.was_consolidated)
+            consolidated = is_consolidated(group) or (journal is not None and was_consolidated(journal))
             if self._was_cut_off(group, journal) and journal is not None:
-                waste |= set(journal.levels)
+                waste |= set(level_paths_of(journal))
             Journal.close(group)
-            if not prepared.in_place and (journal is not None or not is_new):
+            if not checked.in_place and (journal is not None or not is_new):
                 # metadata first: without them it is no pyramid any more
                 there = names(group.store, group.path) - {SCRATCH} - plain_files(group)
                 for name in sorted(there, key=lambda name: "." not in name):
                     remove_node(group.store, f"{group.path}/{name}".lstrip("/"))
-        group = group_of(run, prepared.format.zarr_format)
-        told = {"levels": [level.path for level in own], "consolidated": consolidated}
+        group = group_of(run, checked.format.zarr_format)
+        told = told_of_build([level.path for level in own], is_consolidated=consolidated)
         journal = Journal.create(group, run, told)
-        if prepared.in_place:
+        if checked.in_place:
             self._forget_levels(group, waste | {level.path for level in own})
-        create_carry(journal.scratch, prepared.plan.stages, levels, prepared.reduction)
+        create_carry(journal.scratch, checked.plan.stages, levels, checked.reduction)
         for level in own:
-            prepared.format.create(group, level)
-        journal.set_up(prepared.fingerprint, prepared.blocks)
+            checked.format.create(group, level)
+        journal.set_up(checked.fingerprint, checked.block_shapes)
         return group, journal
 
     def renew_attributes(self, group: zarr.Group) -> None:
         """Give the level arrays of a build that is continued the attributes that the source has now."""
-        prepared = self.prepared
-        for level in prepared.plan.levels[prepared.in_place :]:
+        checked = self.checked
+        for level in checked.plan.levels[checked.in_place :]:
             attributes = level_array(group, level.path).attrs
             told = attributes.asdict()
             names = {key: told.pop(key) for key in (DIMENSIONS,) if key in told}
-            if told != prepared.format.attributes:
-                attributes.put({**names, **prepared.format.attributes})
+            if told != checked.format.attributes:
+                attributes.put({**names, **checked.format.attributes})
 
     def _was_cut_off(self, group: zarr.Group, journal: Journal | None) -> bool:
         """Whether a build was killed while it was set up: then nothing was computed yet."""
         if journal is None or journal.is_set_up:
             return False
         # metadata are written last: with them it is an update that was cut off, and there is a pyramid to lose
-        return self.prepared.in_place or ome.read_multiscale(group.attrs.asdict(), shape_in(group)) is None
+        return self.checked.in_place or ome.read_multiscale(group.attrs.asdict(), shape_in(group)) is None
 
     def _is_finished(self, group: zarr.Group) -> bool:
         """Whether there is the pyramid that this build would make, finished."""
-        first = self.prepared.plan.levels[0].path
+        first = self.checked.plan.levels[0].path
         found = ome.read_multiscale(group.attrs.asdict(), shape_in(group), dataset=first)
-        wanted = self.prepared.multiscale
+        wanted = self.checked.multiscale
         if found is None or found.digest != wanted.digest or found.paths != wanted.paths:
             return False
         try:
             arrays = [level_array(group, path) for path in found.paths]
         except SourceNotFoundError:
             return False
-        levels = self.prepared.plan.levels
+        levels = self.checked.plan.levels
         return found.coordinates == wanted.coordinates and all(
             array.shape == level.shape and array.chunks == level.chunks
             for array, level in zip(arrays, levels, strict=True)
@@ -224,8 +224,8 @@ class Target:
 
     def _forget_levels(self, group: zarr.Group, paths: set[str]) -> None:
         """Delete levels beside the source that are to be replaced; the metadata name only level 0 from then on."""
-        if self.prepared.own_paths:
-            group.attrs.put(ome.only_level_0(group.attrs.asdict(), self.prepared.index))
+        if self.checked.own_paths:
+            group.attrs.put(ome.only_level_0(group.attrs.asdict(), self.checked.index))
         for path in sorted(paths):
             if path in group:
                 del group[path]
@@ -238,7 +238,7 @@ class Target:
             there = path_id(target) + "/"
         else:
             return
-        source = self.prepared.source
+        source = self.checked.source
         mapped = source.mapped_file
         if mapped is not None and path_id(mapped).startswith(there):
             raise ArgumentError(
@@ -256,9 +256,9 @@ class Target:
                 raise ArgumentError(f"the target {target} lies inside the source array {array}: give another target")
 
     def _refuse_existing(self, group: zarr.Group) -> None:
-        prepared = self.prepared
-        if prepared.in_place:
-            paths = dict.fromkeys([*prepared.own_paths, *(level.path for level in prepared.plan.levels[1:])])
+        checked = self.checked
+        if checked.in_place:
+            paths = dict.fromkeys([*checked.own_paths, *(level.path for level in checked.plan.levels[1:])])
             taken = [path for path in paths if path in group]
             if taken:
                 raise TargetExistsError(
@@ -272,8 +272,8 @@ class Target:
                 f"{self.where} exists and is not empty (it has {members or 'attributes'}): pass overwrite=True to "
                 "replace it, or choose another target"
             )
-        if group.metadata.zarr_format != prepared.format.zarr_format:
+        if group.metadata.zarr_format != checked.format.zarr_format:
             raise TargetExistsError(
                 f"{self.where} is a group of zarr format {group.metadata.zarr_format}, not "
-                f"{prepared.format.zarr_format}: pass overwrite=True to replace it, or choose another target"
+                f"{checked.format.zarr_format}: pass overwrite=True to replace it, or choose another target"
             )

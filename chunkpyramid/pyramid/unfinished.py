@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zarr
@@ -12,7 +12,36 @@ from chunkpyramid.engine.journal import Journal
 from chunkpyramid.errors import BuildError, TargetExistsError
 from chunkpyramid.text import format_region
 
-__all__ = ["check_fingerprint", "check_region", "update_fingerprint"]
+__all__ = [
+    "check_fingerprint",
+    "check_region",
+    "level_paths_of",
+    "source_of",
+    "told_of_build",
+    "update_fingerprint",
+    "was_consolidated",
+]
+
+
+def told_of_build(level_paths: Sequence[str], *, is_consolidated: bool) -> dict[str, Any]:
+    """Return what is told of a build: which arrays it makes or replaces, and whether the metadata were consolidated."""
+    return {"levels": list(level_paths), "consolidated": is_consolidated}
+
+
+def level_paths_of(journal: Journal) -> list[str]:
+    """Return the paths of the arrays that an unfinished build makes or replaces."""
+    return [str(path) for path in journal.told.get("levels", [])]
+
+
+def was_consolidated(journal: Journal) -> bool:
+    """Whether the group had consolidated metadata when the build began."""
+    return bool(journal.told.get("consolidated", False))
+
+
+def source_of(journal: Journal) -> str | None:
+    """Return the identity of what an unfinished build reads; None for an update."""
+    source = journal.fingerprint.get("source")
+    return None if source is None else str(source)
 
 
 def check_fingerprint(journal: Journal, fingerprint: Mapping[str, Any], where: str) -> None:

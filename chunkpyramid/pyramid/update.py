@@ -10,9 +10,10 @@ import zarr
 
 from chunkpyramid.arguments import region_box
 from chunkpyramid.boxes import Box, Shape, ceil_div, multiply
-from chunkpyramid.engine.job import Progress, check_progress, run_steps
+from chunkpyramid.engine.job import run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.operation import ArrayOutput, Output, Wrapper, Writer
+from chunkpyramid.engine.progress import Progress, check_progress
 from chunkpyramid.engine.runs import begin_run, group_of
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.pyramid.carry import create_carry
@@ -21,8 +22,8 @@ from chunkpyramid.pyramid.fold import fold_steps
 from chunkpyramid.pyramid.plan import Level, LevelStage
 from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.pyramid.unfinished import check_region, update_fingerprint
-from chunkpyramid.storage.chunked import chunked
-from chunkpyramid.storage.chunks import ChunkWriter
+from chunkpyramid.storage.chunk_io import ChunkWriter
+from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.nodes import check_deletes
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.storage.write_units import PartialUnits

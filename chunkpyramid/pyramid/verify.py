@@ -12,8 +12,9 @@ import numpy as np
 import zarr
 
 from chunkpyramid.arguments import true_or_false, whole_number
-from chunkpyramid.engine.job import Progress, check_progress, run_steps
+from chunkpyramid.engine.job import run_steps
 from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.progress import Progress, check_progress
 from chunkpyramid.engine.runs import Run, begin_run, group_of
 from chunkpyramid.errors import ArgumentError, ChunkPyramidError
 from chunkpyramid.pyramid.carry import create_carry

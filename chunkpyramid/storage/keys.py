@@ -19,7 +19,7 @@ from chunkpyramid.storage.staging import TORN, StagedStore, write_file
 
 __all__ = [
     "Encoded",
-    "Request",
+    "KeyRange",
     "delete",
     "delete_dir",
     "fetch",
@@ -34,7 +34,7 @@ __all__ = [
 Encoded = bytes | memoryview
 
 # a key, and the range of its bytes if not all are wanted
-Request = tuple[str, ByteRequest | None]
+KeyRange = tuple[str, ByteRequest | None]
 
 
 def delete(store: Any, key: str) -> None:
@@ -52,7 +52,7 @@ def is_local(store: Any) -> bool:
     return type(store) in (LocalStore, StagedStore) or is_local_path(plain_path(store))
 
 
-def fetch(store: Any, requests: Sequence[Request]) -> list[Encoded | Exception | None]:
+def fetch(store: Any, requests: Sequence[KeyRange]) -> list[Encoded | Exception | None]:
     """Return what is stored under keys, or in ranges of it: None if there is nothing, an exception if it can't be read.
 
     Folders are read by this thread, other stores are asked for everything at once.

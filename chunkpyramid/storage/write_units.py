@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from chunkpyramid.boxes import Box, Shape, ceil_div, tile
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter
 from chunkpyramid.storage.transpose import copy_values
 
 __all__ = ["PartialUnits", "WriteUnits"]

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 import chunkpyramid as cp
 from chunkpyramid.boxes import Box, Shape, ceil_shape, nested_order, tile
 from chunkpyramid.engine.memory import BASELINE, GRAPH_BYTES_PER_TASK, MOST_TASKS_IN_A_GRAPH, graph_bytes, process_peak
-from chunkpyramid.pyramid.plan import Level, PyramidPlan, Request, Stage, make_levels
-from chunkpyramid.pyramid.planner import make_plan
+from chunkpyramid.pyramid.plan import Level, PlanRequest, PyramidPlan, Stage, make_levels
+from chunkpyramid.pyramid.plan_stages import make_plan
 from chunkpyramid.reductions.methods import resolve_method
 from chunkpyramid.text import format_bytes
 
@@ -41,7 +41,7 @@ def levels_of(shape: Shape, factors: list[Shape], chunks: Shape, shards: Shape |
 
 
 @st.composite
-def requests(draw: st.DrawFn, *, roomy: bool = False) -> Request:
+def requests(draw: st.DrawFn, *, roomy: bool = False) -> PlanRequest:
     """Small volumes, and machines of any size: one voxel, whole shards, odd factors, slots by the dozen."""
     ndim = draw(st.integers(1, 3))
 
@@ -59,7 +59,7 @@ def requests(draw: st.DrawFn, *, roomy: bool = False) -> Request:
     writes_level_0 = draw(st.booleans())
     threads = draw(st.integers(1, 4))
     room = 2**30 if roomy else draw(st.integers(1, 256 * KIB))
-    return Request(
+    return PlanRequest(
         levels=make_levels(per_axis(1, 40), factors, each, sharded, [str(n) for n in range(count)]),
         reduction=resolve_method(
             draw(st.sampled_from(["mean", "mode", "exact_mode", "max"])), draw(st.sampled_from(["u1", "u8", "f4"]))
@@ -74,7 +74,7 @@ def requests(draw: st.DrawFn, *, roomy: bool = False) -> Request:
     )
 
 
-def plan_or_none(request: Request) -> PyramidPlan | None:
+def plan_or_none(request: PlanRequest) -> PyramidPlan | None:
     try:
         return make_plan(request)
     except cp.PlanError:
@@ -95,7 +95,7 @@ def at_level(plan: PyramidPlan, stage: Stage, box: Box, level: int) -> Box:
 
 
 @given(requests())
-def test_stages_make_every_level_once_and_in_order(request: Request) -> None:
+def test_stages_make_every_level_once_and_in_order(request: PlanRequest) -> None:
     plan = plan_or_none(request)
     if plan is None:
         return
@@ -112,7 +112,7 @@ def test_stages_make_every_level_once_and_in_order(request: Request) -> None:
 
 
 @given(requests())
-def test_no_two_blocks_touch_one_write_unit(request: Request) -> None:
+def test_no_two_blocks_touch_one_write_unit(request: PlanRequest) -> None:
     """Of any level of the stage, or of its carry: so no lock is needed, and nothing is written in parts."""
     plan = plan_or_none(request)
     for stage in plan.stages if plan else ():
@@ -130,7 +130,7 @@ def test_no_two_blocks_touch_one_write_unit(request: Request) -> None:
 
 
 @given(requests())
-def test_pieces_tile_their_block_and_fold_without_remainder(request: Request) -> None:
+def test_pieces_tile_their_block_and_fold_without_remainder(request: PlanRequest) -> None:
     plan = plan_or_none(request)
     for stage in plan.stages if plan else ():
         shapes = {cell.shape: cell for cell in blocks(plan, stage)}
@@ -143,7 +143,7 @@ def test_pieces_tile_their_block_and_fold_without_remainder(request: Request) ->
 
 
 @given(requests())
-def test_the_promise_is_within_the_limit(request: Request) -> None:
+def test_the_promise_is_within_the_limit(request: PlanRequest) -> None:
     plan = plan_or_none(request)
     if plan is None:
         return
@@ -154,7 +154,7 @@ def test_the_promise_is_within_the_limit(request: Request) -> None:
 
 
 @given(requests(roomy=True))
-def test_with_room_every_source_chunk_is_read_once(request: Request) -> None:
+def test_with_room_every_source_chunk_is_read_once(request: PlanRequest) -> None:
     plan = make_plan(request)
     if plan.stages:
         assert plan.stages[0].bytes_read == math.prod(request.levels[0].shape) * request.reduction.dtype.itemsize
@@ -162,7 +162,7 @@ def test_with_room_every_source_chunk_is_read_once(request: Request) -> None:
 
 def test_one_read_of_a_chunk_comes_before_more_tasks() -> None:
     """Two tasks that both read the only chunk of the source would be done sooner."""
-    request = Request(
+    request = PlanRequest(
         levels=levels_of((2,), [], (1,)),
         reduction=resolve_method("mode", "u1"),
         read_chunks=(2,),
@@ -173,7 +173,7 @@ def test_one_read_of_a_chunk_comes_before_more_tasks() -> None:
     assert make_plan(request).bytes_read == 2
 
 
-def assert_the_limit_named_works(request: Request) -> None:
+def assert_the_limit_named_works(request: PlanRequest) -> None:
     with pytest.raises(cp.PlanError) as refusal:
         make_plan(replace(request, memory_limit=BASELINE))
     named = re.search(r"at least ([\d.]+ \w+) of memory", str(refusal.value))
@@ -186,7 +186,7 @@ def assert_the_limit_named_works(request: Request) -> None:
 
 @given(requests())
 @settings(max_examples=200)
-def test_the_least_limit_that_is_named_works(request: Request) -> None:
+def test_the_least_limit_that_is_named_works(request: PlanRequest) -> None:
     if len(request.levels) > 1 or request.writes_level_0:
         assert_the_limit_named_works(request)
 
@@ -194,7 +194,7 @@ def test_the_least_limit_that_is_named_works(request: Request) -> None:
 def test_the_limit_named_is_that_of_the_hungriest_stage() -> None:
     """Of several ways through the levels the cheapest first stage may leave a second one that does not fit."""
     assert_the_limit_named_works(
-        Request(
+        PlanRequest(
             levels=levels_of((45, 50, 39), [(2, 2, 2)] * 4, (8, 8, 8), (16, 16, 16)),
             reduction=resolve_method("mode", "u1"),
             read_chunks=(8, 8, 8),
@@ -207,7 +207,7 @@ def test_the_limit_named_is_that_of_the_hungriest_stage() -> None:
 def test_the_limit_named_is_kept_by_blocks_that_arrive_whole() -> None:
     """They grow with the limit, and must not grow into what the rest of the task needs."""
     assert_the_limit_named_works(
-        Request(
+        PlanRequest(
             levels=levels_of((117, 260), [(2, 1), (2, 2), (3, 1)], (11, 27), (22, 54)),
             reduction=resolve_method("mean", "u8"),
             read_chunks=None,
@@ -219,7 +219,7 @@ def test_the_limit_named_is_kept_by_blocks_that_arrive_whole() -> None:
 
 @given(requests(), st.integers(1, 256 * KIB))
 @settings(max_examples=200)
-def test_more_memory_never_makes_a_plan_impossible(request: Request, more: int) -> None:
+def test_more_memory_never_makes_a_plan_impossible(request: PlanRequest, more: int) -> None:
     if plan_or_none(request) is not None:
         make_plan(replace(request, memory_limit=request.memory_limit + more))
 

@@ -21,7 +21,7 @@ from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
 from chunkpyramid.boxes import Shape
-from chunkpyramid.pyramid.chunking import SHARD_BYTES, resolve_shards
+from chunkpyramid.pyramid.chunk_shapes import SHARD_BYTES, resolve_shards
 
 IMAGE = np.random.default_rng(0).integers(1, 255, (33, 34, 35), dtype=np.uint8)
 LABELS = np.random.default_rng(1).choice(np.array([0, 0, 3, 200, 2**40], np.uint64), (33, 34, 35))

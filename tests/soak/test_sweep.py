@@ -35,7 +35,7 @@ from zarr.storage import LocalStore, MemoryStore
 import chunkpyramid as cp
 from chunkpyramid.boxes import Box, multiply, tile
 from chunkpyramid.engine.memory import BASELINE, KERNEL_BYTES
-from chunkpyramid.pyramid.chunking import default_chunks
+from chunkpyramid.pyramid.chunk_shapes import default_chunks
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]

@@ -13,8 +13,8 @@ from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, Transpos
 from zarr.storage import MemoryStore
 
 from chunkpyramid.boxes import Box
-from chunkpyramid.storage.chunked import chunked
-from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.codec import DirectCodec, ZarrCodec, all_bits_equal, codec_for
 from chunkpyramid.storage.shards import MISSING, ShardLayout
 

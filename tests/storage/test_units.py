@@ -19,8 +19,8 @@ from zarr.storage import MemoryStore, WrapperStore
 import chunkpyramid as cp
 from chunkpyramid.boxes import Box, Shape, tile
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.storage.chunked import chunked
-from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.shards import MISSING, ShardLayout
 from chunkpyramid.storage.write_units import PartialUnits, WriteUnits
 

@@ -17,27 +17,28 @@ from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
 from chunkpyramid.metadata.missing import leaving_out_missing, stored_attributes
 from chunkpyramid.metadata.physical_units import is_known_unit
-from chunkpyramid.pyramid.chunking import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
+from chunkpyramid.pyramid.checked_build import CheckedBuild, LevelFormat
+from chunkpyramid.pyramid.chunk_shapes import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
 from chunkpyramid.pyramid.factors import cumulative_factors, resolve_factors
 from chunkpyramid.pyramid.labelled import kept_elsewhere, open_labelled
 from chunkpyramid.pyramid.level_coordinates import rehearse_coordinates
 from chunkpyramid.pyramid.naming import check_name, free_paths, group_of_source, level_paths
 from chunkpyramid.pyramid.options import BuildOptions
-from chunkpyramid.pyramid.plan import Level, Request, make_levels
-from chunkpyramid.pyramid.planner import make_plan
-from chunkpyramid.pyramid.prepared import LevelFormat, Prepared
+from chunkpyramid.pyramid.plan import Level, PlanRequest, make_levels
+from chunkpyramid.pyramid.plan_stages import make_plan
 from chunkpyramid.pyramid.source_coordinates import variables_of_levels, warn_of_coordinates
+from chunkpyramid.pyramid.unfinished import level_paths_of, source_of
 from chunkpyramid.reductions.methods import auto_method, resolve_method
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.access import ChunkAccess
-from chunkpyramid.storage.chunks import chunk_access
+from chunkpyramid.storage.chunk_io import chunk_access
 from chunkpyramid.storage.codec import same_encoding
 from chunkpyramid.storage.nodes import default_compressors, empty_group, groups_around
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.warn import warn
 
-__all__ = ["prepare"]
+__all__ = ["check_build"]
 
 # Up to here a voxel size times a factor is exact.
 MOST_CUMULATIVE = 2**53
@@ -58,9 +59,9 @@ PACKING = (
 )
 
 
-def prepare(
+def check_build(
     source: Any, target: Any, options: BuildOptions, *, told: Mapping[str, Any] | None = None, made: Any = None
-) -> Prepared:
+) -> CheckedBuild:
     """Check all arguments of `build_pyramid` and plan the build.
 
     What is not built of the voxels of the source, but of what an operation makes of them, has that ``told`` in its
@@ -179,7 +180,7 @@ def prepare(
     from chunkpyramid.engine.scheduler import active_machine
 
     machine = active_machine()
-    request = Request(
+    request = PlanRequest(
         levels=planned,
         reduction=reduction,
         read_chunks=opened.read_chunks,
@@ -194,7 +195,7 @@ def prepare(
         slots=machine.slots,
     )
     plan = replace(make_plan(request), hints=opened.hints)
-    prepared = Prepared(
+    checked = CheckedBuild(
         opened,
         present,
         target,
@@ -212,10 +213,10 @@ def prepare(
         told or {},
     )
     if layout == "flat":
-        warn_of_viewers(prepared)
-    around = prepared.carried if group is None else group.attrs.asdict()
-    ome.with_multiscale(around, prepared.multiscale, version, __version__)
-    return prepared
+        warn_of_viewers(checked)
+    around = checked.carried if group is None else group.attrs.asdict()
+    ome.with_multiscale(around, checked.multiscale, version, __version__)
+    return checked
 
 
 def _with_other_values(source: Source) -> Source:
@@ -230,15 +231,15 @@ def _with_other_values(source: Source) -> Source:
     return replace(source, attributes=attributes, kept=kept, missing=None)
 
 
-def warn_of_viewers(prepared: Prepared) -> None:
+def warn_of_viewers(checked: CheckedBuild) -> None:
     """Warn of what viewers of OME-Zarr will not show as it is."""
-    dtype, is_labels = prepared.format.dtype, prepared.is_labels
+    dtype, is_labels = checked.format.dtype, checked.is_labels
     if (not is_labels and str(dtype) in ("int64", "float64")) or dtype.kind == "b":
         warn(
             f"most viewers show no images of {dtype}: convert the source, to float32 or uint8 for example, if the "
             "pyramid is to be looked at"
         )
-    for axis in prepared.coordinates[0].axes:
+    for axis in checked.coordinates[0].axes:
         if axis.unit is not None and not is_known_unit(axis.unit, axis.type):
             warn(
                 f"viewers know no unit {axis.unit!r} for the {axis.type} axis {axis.name!r}: give another unit=, such "
@@ -250,16 +251,17 @@ def _refuse_unfinished(source: Source, *, in_place: bool) -> None:
     """Refuse a level that is being built, and levels beside a source where those of another one are being built."""
     for group, path in groups_around(source.array) if source.is_zarr else ():
         journal = Journal.find(group)
-        if journal is None or journal.source in (None, source.identity()):
+        unfinished = None if journal is None else source_of(journal)
+        if journal is None or unfinished in (None, source.identity()):
             continue
-        if path in journal.levels:
+        if path in level_paths_of(journal):
             raise ArgumentError(
                 f"the source {source.array} belongs to a pyramid whose build has not been finished: run that build "
                 "again to finish it first"
             )
         if in_place and "/" not in path:
             raise ArgumentError(
-                f"the group of the source, {group}, holds a build of {journal.source} that has not been finished: run "
+                f"the group of the source, {group}, holds a build of {unfinished} that has not been finished: run "
                 "that build again to finish it first, or give target="
             )
 

@@ -12,19 +12,24 @@ from typing import Any
 import numpy as np
 import zarr
 
+from chunkpyramid.engine.job import Step
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.operation import BlockOperation
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates
+from chunkpyramid.pyramid.extremes import SeeExtremes
+from chunkpyramid.pyramid.fold import Fold, fold_steps
 from chunkpyramid.pyramid.labelled import LabelledImage
 from chunkpyramid.pyramid.naming import own_levels
-from chunkpyramid.pyramid.plan import Level, PyramidPlan, Request
-from chunkpyramid.pyramid.planner import make_plan
+from chunkpyramid.pyramid.plan import Level, PlanRequest, PyramidPlan
+from chunkpyramid.pyramid.plan_stages import make_plan
 from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.sources.coordinate_values import values_digest
 from chunkpyramid.sources.source import Source
-from chunkpyramid.storage.nodes import create_level, entries
+from chunkpyramid.storage.nodes import create_level, entries, level_array
 from chunkpyramid.storage.presence import Presence, metadata_digest
 
-__all__ = ["LevelFormat", "Prepared"]
+__all__ = ["CheckedBuild", "LevelFormat"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class LevelFormat:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CheckedBuild:
     """A checked and planned build.
 
     ``present`` tells whether the arrays that are read are still those that were planned with. ``group`` is the group of
@@ -76,7 +81,7 @@ class Prepared:
     reduction: Reduction
     coordinates: tuple[Coordinates, ...]
     variables: tuple[Mapping[str, Any], ...]
-    request: Request
+    request: PlanRequest
     plan: PyramidPlan
     format: LevelFormat
     ome_version: str
@@ -190,15 +195,34 @@ class Prepared:
         return beside <= {*(level.path for level in self.plan.levels), *self.own_paths}
 
     @property
-    def blocks(self) -> list[list[Any]]:
+    def block_shapes(self) -> list[list[Any]]:
         """The stages as source level, last level and block: what a build keeps to when it is continued."""
         return [[stage.source_level, stage.last_level, list(stage.block)] for stage in self.plan.stages]
 
-    def continuing(self, begun: Sequence[Sequence[Any]]) -> Prepared:
+    def continuing(self, begun: Sequence[Sequence[Any]]) -> CheckedBuild:
         """Return this build with the blocks of one that was begun, maybe with other memory or on another machine."""
         stages = tuple((int(first), int(last), tuple(map(int, block))) for first, last, block in begun)
         request = replace(self.request, begun=stages)
         return replace(self, request=request, plan=replace(make_plan(request), hints=self.plan.hints))
+
+    def steps(self, group: zarr.Group, journal: Journal) -> Sequence[Step]:
+        """Return the stages with what they do to the blocks, once the arrays are there."""
+
+        def wrap(fold: Fold) -> BlockOperation:
+            if self.has_windows and fold.stage.reads == "source":
+                return SeeExtremes(fold, self.reduction, self.channel_axis)
+            return fold
+
+        return fold_steps(
+            self.plan,
+            self.reduction,
+            self.source.array,
+            {level.index: level_array(group, level.path) for level in self.plan.levels},
+            journal.scratch,
+            skips_blank=self.format.fills_with_zeros,
+            present=self.present,
+            wrap=wrap,
+        )
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:

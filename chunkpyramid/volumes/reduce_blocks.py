@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from chunkpyramid.arguments import whole_number
 from chunkpyramid.boxes import Box
-from chunkpyramid.engine.job import Progress, check_progress
-from chunkpyramid.engine.reduce import Reduction
+from chunkpyramid.engine.progress import Progress, check_progress
+from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.result import ResultPlace
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.sources.open import open_source
@@ -97,7 +97,7 @@ def reduce_blocks(
     check_progress(progress)
     each = whole_number(bytes_per_voxel, "bytes_per_voxel", least=0)
     opened = open_source(source, axes, storage_options=storage_options)
-    reduction = Reduction.plan(
+    job = ReduceJob.plan(
         "reduce_blocks",
         opened,
         WithoutBox(function),
@@ -107,7 +107,7 @@ def reduce_blocks(
         fingerprint={"function": code_digest(function), "combine": code_digest(combine)},
     )
     place = ResultPlace(target, storage_options, resume, overwrite)
-    return place.compute(reduction, progress)
+    return place.compute(job, progress)
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,22 @@ from functools import partial
 from typing import Any
 
 from chunkpyramid.boxes import Box, Shape
-from chunkpyramid.engine.job import Progress, Step, run_steps
+from chunkpyramid.engine.job import Step, run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Reading, Stage
 from chunkpyramid.engine.machine import memory_bytes
 from chunkpyramid.engine.memory import BASELINE
-from chunkpyramid.engine.operation import ArrayInput, Input, Output, Put, Writer
+from chunkpyramid.engine.operation import ArrayInput, BaseOperation, Input, Output, Put, Writer
+from chunkpyramid.engine.plan_stage import plan_stage
+from chunkpyramid.engine.progress import Progress
 from chunkpyramid.engine.records import Merger, Record, Records, as_record
-from chunkpyramid.engine.stage_planner import plan_stage
 from chunkpyramid.errors import BuildError
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.access import ChunkAccess
-from chunkpyramid.storage.chunks import chunk_access
+from chunkpyramid.storage.chunk_io import chunk_access
 from chunkpyramid.storage.presence import Presence, metadata_digest, presences
 
-__all__ = ["Reduction", "read_only", "reading_of", "source_fingerprint"]
+__all__ = ["ReduceJob", "read_only", "reading_of", "source_fingerprint"]
 
 # A block holds so many bytes of records before it stores them, or a part of the memory that a task may take if that is
 # more, and how many times as much there is while two are combined.
@@ -39,7 +40,7 @@ def read_only(values: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class ReduceBlocks:
+class ReduceBlocks(BaseOperation):
     """Leaves the records of a block: those that ``function`` makes of each piece and the box it fills, combined."""
 
     name: str
@@ -51,11 +52,6 @@ class ReduceBlocks:
 
     advice = "what is done so far is kept if a target was given: run the same again to resume"
     outputs: tuple[Output, ...] = ()
-    region = None
-    halo = None
-
-    def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
-        return pieces
 
     def begin(self, index: Shape) -> Gathering:
         return Gathering(index, self.records, Merger(self.combine), self.most_bytes)
@@ -95,7 +91,7 @@ class Gathering:
 
 
 @dataclass(frozen=True)
-class Reduction:
+class ReduceJob:
     """A reduction of a source that is planned: the records that ``function`` makes of each piece and its box, combined.
 
     ``name`` tells in messages what it is, and ``fingerprint`` what tells it from others.
@@ -123,7 +119,7 @@ class Reduction:
         demand: Callable[[Shape], int],
         memory_limit: int | str | None,
         fingerprint: Mapping[str, Any],
-    ) -> Reduction:
+    ) -> ReduceJob:
         """Plan a reduction; ``demand`` gives the bytes that it takes for a piece, beside the piece itself.
 
         Raises
@@ -140,9 +136,9 @@ class Reduction:
         whole = partial(_with_records, demand, records)
         stage, threads = plan_stage(reading_of(source), whole, limit, machine)
         told = {"operation": name, **source_fingerprint(source, present), **fingerprint}
-        return Reduction(name, source, present, function, combine, demand, limit, records, stage, threads, told)
+        return ReduceJob(name, source, present, function, combine, demand, limit, records, stage, threads, told)
 
-    def continuing(self, block: Sequence[int]) -> Reduction:
+    def continuing(self, block: Sequence[int]) -> ReduceJob:
         """Return this reduction with the blocks of one that was begun, maybe with other memory."""
         from chunkpyramid.engine.scheduler import active_machine
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache, partial
 
 from chunkpyramid.boxes import Shape, ceil_div, ceil_shape, multiply
-from chunkpyramid.engine.blocking import is_direct
+from chunkpyramid.engine.block_shapes import is_direct
 from chunkpyramid.engine.layout import Limits, Reading, bytes_read, lay_out
 from chunkpyramid.engine.memory import BASELINE, process_peak
 from chunkpyramid.errors import PlanError
@@ -16,8 +16,8 @@ from chunkpyramid.pyramid.plan import (
     Level,
     LevelOutput,
     LevelStage,
+    PlanRequest,
     PyramidPlan,
-    Request,
     carry_chunks,
     read_shapes,
     stored_itemsize,
@@ -27,7 +27,7 @@ from chunkpyramid.text import format_bytes
 __all__ = ["make_plan"]
 
 
-def make_plan(request: Request) -> PyramidPlan:
+def make_plan(request: PlanRequest) -> PyramidPlan:
     """Choose stages, blocks, pieces and concurrency so that the projected peak keeps the memory limit.
 
     As many tasks run at once as the request allows, and fewer only where the memory limit would leave them too large
@@ -62,7 +62,7 @@ def make_plan(request: Request) -> PyramidPlan:
     )
 
 
-def _as_plan(request: Request, stages: tuple[LevelStage, ...], threads: int) -> PyramidPlan:
+def _as_plan(request: PlanRequest, stages: tuple[LevelStage, ...], threads: int) -> PyramidPlan:
     return PyramidPlan(
         levels=request.levels,
         stages=stages,
@@ -80,7 +80,7 @@ class _TooLargeError(Exception):
         self.least = least
 
 
-def _plan_stages(request: Request, threads: int, slots: int) -> tuple[LevelStage, ...]:
+def _plan_stages(request: PlanRequest, threads: int, slots: int) -> tuple[LevelStage, ...]:
     """Return the stages: each the cheapest that fits and leaves a way to the last level that fits, too."""
     last = len(request.levels) - 1
 
@@ -115,7 +115,7 @@ def _plan_stages(request: Request, threads: int, slots: int) -> tuple[LevelStage
     return tuple(replace(stage, index=index) for index, stage in enumerate(stages))
 
 
-def _candidates(request: Request, source_level: int, threads: int, slots: int) -> list[LevelStage]:
+def _candidates(request: PlanRequest, source_level: int, threads: int, slots: int) -> list[LevelStage]:
     """Return the stages that could read this level: one for every depth and alignment of the pieces."""
     deepest = len(request.levels) - 1 - source_level
     chunks, shards = read_shapes(request, source_level)
@@ -130,13 +130,13 @@ def _candidates(request: Request, source_level: int, threads: int, slots: int) -
     ]
 
 
-def _reads_whole_shards(request: Request, source_level: int, piece: Shape) -> bool:
+def _reads_whole_shards(request: PlanRequest, source_level: int, piece: Shape) -> bool:
     """Whether each piece takes a shard of what is read as a whole, or there are no shards."""
     _, shards = read_shapes(request, source_level)
     return shards is None or is_direct(piece, shards, request.levels[source_level].shape)
 
 
-def _duration(request: Request, stage: LevelStage, slots: int) -> float:
+def _duration(request: PlanRequest, stage: LevelStage, slots: int) -> float:
     """Bytes that one slot moves: what is read and encoded, shared out as evenly as whole blocks allow.
 
     Half a block is added, which is what a slot loses when a build is interrupted.
@@ -145,7 +145,7 @@ def _duration(request: Request, stage: LevelStage, slots: int) -> float:
     return (stage.bytes_read + encoded) / stage.tasks * (ceil_div(stage.tasks, slots) + 0.5)
 
 
-def _cost(request: Request, stage: LevelStage, slots: int) -> float:
+def _cost(request: PlanRequest, stage: LevelStage, slots: int) -> float:
     """Duration of the stage, and of reading again what the next stage reads."""
     level = request.levels[stage.last_level]
     again = math.prod(level.shape) * stored_itemsize(request, level) if level is not request.levels[-1] else 0
@@ -153,7 +153,7 @@ def _cost(request: Request, stage: LevelStage, slots: int) -> float:
 
 
 def _candidate(
-    request: Request, source_level: int, depth: int, alignment: Shape | None, threads: int, slots: int
+    request: PlanRequest, source_level: int, depth: int, alignment: Shape | None, threads: int, slots: int
 ) -> LevelStage:
     """Return the stage that makes ``depth`` levels from ``source_level``, its pieces the largest that fit.
 
@@ -191,7 +191,7 @@ def _candidate(
     )
 
 
-def _reading(request: Request, source: Level) -> Reading:
+def _reading(request: PlanRequest, source: Level) -> Reading:
     chunks, shards = read_shapes(request, source.index)
     is_first = source.index == 0
     return Reading(
@@ -206,7 +206,7 @@ def _reading(request: Request, source: Level) -> Reading:
 
 
 def _outputs(
-    request: Request, levels: Sequence[Level], *, writes_level_0: bool, aligned: bool
+    request: PlanRequest, levels: Sequence[Level], *, writes_level_0: bool, aligned: bool
 ) -> Iterator[LevelOutput]:
     source, last = levels[0], levels[-1]
     for level in levels if writes_level_0 else levels[1:]:
@@ -232,7 +232,7 @@ def _outputs(
         )
 
 
-def _states(request: Request, outputs: Sequence[LevelOutput], held: Shape) -> int:
+def _states(request: PlanRequest, outputs: Sequence[LevelOutput], held: Shape) -> int:
     """Return the bytes of the levels of a piece, and of their states."""
     nbytes = 0
     for output in outputs:

@@ -13,9 +13,9 @@ from zarr.abc.store import RangeByteRequest
 from chunkpyramid.boxes import Box, Shape, tile
 from chunkpyramid.errors import BuildError, ChunkError, OvertakenError
 from chunkpyramid.storage.access import CHUNKS_IN_FLIGHT, ChunkAccess
-from chunkpyramid.storage.chunked import ChunkedArray
+from chunkpyramid.storage.chunked_array import ChunkedArray
 from chunkpyramid.storage.codec import codec_for
-from chunkpyramid.storage.keys import Encoded, Request, fetch, is_local, put, remove, remove_torn
+from chunkpyramid.storage.keys import Encoded, KeyRange, fetch, is_local, put, remove, remove_torn
 from chunkpyramid.storage.shards import MISSING, Index, OpenShard, ShardLayout
 
 __all__ = ["ChunkReader", "ChunkWriter", "chunk_access", "erase_torn"]
@@ -102,7 +102,7 @@ class ChunkReader:
             )
             yield some, [found.get(cell) for cell in some]
 
-    def _fetch(self, cells: Sequence[Box], requests: Sequence[Request]) -> list[Encoded | None]:
+    def _fetch(self, cells: Sequence[Box], requests: Sequence[KeyRange]) -> list[Encoded | None]:
         try:
             found = fetch(self.array.store, requests)
         except Exception as error:  # a damaged index can ask for bytes beyond anything

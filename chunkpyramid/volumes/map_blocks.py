@@ -13,22 +13,24 @@ import zarr
 
 from chunkpyramid.arguments import per_axis, reordered, true_or_false, whole_number
 from chunkpyramid.boxes import Box, Shape
-from chunkpyramid.engine.job import Progress, Step, check_progress
+from chunkpyramid.engine.job import Step
+from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Reading
-from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, Input, Output, Put, Writer
-from chunkpyramid.engine.reduce import read_only, reading_of
-from chunkpyramid.engine.stage_planner import plan_stage
+from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BaseOperation, Input, Output, Put, Writer
+from chunkpyramid.engine.plan_stage import plan_stage
+from chunkpyramid.engine.progress import Progress, check_progress
+from chunkpyramid.engine.reduce_job import read_only, reading_of
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.pyramid.build import carry_out
+from chunkpyramid.pyramid.check_arguments import check_build
+from chunkpyramid.pyramid.checked_build import CheckedBuild
 from chunkpyramid.pyramid.options import BuildOptions
 from chunkpyramid.pyramid.plan import LevelOutput, LevelStage
-from chunkpyramid.pyramid.prepare import prepare
-from chunkpyramid.pyramid.prepared import Prepared
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.volume import Volume, open_volume
 from chunkpyramid.storage.access import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.storage.nodes import level_array
-from chunkpyramid.volumes.reduce import code_digest
+from chunkpyramid.volumes.reduce_blocks import code_digest
 
 __all__ = ["map_blocks"]
 
@@ -160,10 +162,9 @@ def map_blocks(
         memory_limit=memory_limit,
     )
     told = {"operation": "map_blocks", "function": code_digest(function), "halo": list(around)}
-    prepared = Mapped.of(prepare(source, target, options, told=told, made=made), function, around, each)
+    checked = Mapped.of(check_build(source, target, options, told=told, made=made), function, around, each)
     result = carry_out(
-        prepared,
-        lambda prepared, group, journal: prepared.steps(group),  # type: ignore[attr-defined]
+        checked,
         storage_options=storage_options,
         resume=resume,
         overwrite=overwrite,
@@ -173,17 +174,17 @@ def map_blocks(
 
 
 @dataclass(frozen=True)
-class Mapped(Prepared):
-    """A prepared target whose level 0 is what a function makes of the source."""
+class Mapped(CheckedBuild):
+    """A checked target whose level 0 is what a function makes of the source."""
 
     function: Callable[[npt.NDArray[Any]], Any] = np.asarray
     halo: Shape = ()
     bytes_per_voxel: int = 0
 
     @staticmethod
-    def of(prepared: Prepared, function: Callable[..., Any], halo: Shape, bytes_per_voxel: int) -> Mapped:
-        """Return a prepared target with the stage that makes its level 0."""
-        told = {field.name: getattr(prepared, field.name) for field in fields(prepared)}
+    def of(checked: CheckedBuild, function: Callable[..., Any], halo: Shape, bytes_per_voxel: int) -> Mapped:
+        """Return a checked target with the stage that makes its level 0."""
+        told = {field.name: getattr(checked, field.name) for field in fields(checked)}
         return Mapped(**told, function=function, halo=halo, bytes_per_voxel=bytes_per_voxel).planned(None)
 
     def continuing(self, begun: Sequence[Sequence[Any]]) -> Mapped:
@@ -237,7 +238,7 @@ class Mapped(Prepared):
         itemsize = self.source.dtype.itemsize
         return given * self.bytes_per_voxel + 2 * (given - own + chunk) * itemsize + own * self.format.dtype.itemsize
 
-    def steps(self, group: zarr.Group) -> Sequence[Step]:
+    def steps(self, group: zarr.Group, journal: Journal) -> Sequence[Step]:
         """Return the one step, which makes level 0."""
         (stage,) = self.plan.stages
         array, source = level_array(group, self.plan.levels[0].path), self.source
@@ -269,7 +270,7 @@ class LazyInput:
 
 
 @dataclass(frozen=True)
-class MapPieces:
+class MapPieces(BaseOperation):
     """Writes what a function makes of each piece, of which the halo is cut off."""
 
     function: Callable[[npt.NDArray[Any]], Any]
@@ -280,14 +281,6 @@ class MapPieces:
     outputs: tuple[Output, ...]
 
     name = "map_blocks"
-    advice = "what is done so far is kept: run the same again to resume"
-    region = None
-
-    def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
-        return pieces
-
-    def begin(self, index: Shape) -> None:
-        """Begin with nothing."""
 
     def piece(self, state: None, box: Box, found: npt.NDArray[Any], put: Put) -> None:
         around = box.grow(self.halo, self.extent)
@@ -298,6 +291,3 @@ class MapPieces:
             raise BuildError(f"function returned {made.dtype}, which is not to be cast to {self.dtype}: give dtype=")
         part = made[box.relative_to(around.start).slices]
         put(self.outputs[0].name, box, np.ascontiguousarray(part, self.dtype))
-
-    def finish(self, state: None, writers: Mapping[str, Writer]) -> None:
-        """Leave no record."""

@@ -18,8 +18,8 @@ from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore
 
 from chunkpyramid.boxes import Box, Shape, multiply, tile
 from chunkpyramid.errors import ChunkError
-from chunkpyramid.storage.chunked import chunked
-from chunkpyramid.storage.chunks import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter
+from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.keys import fetch, put
 
 

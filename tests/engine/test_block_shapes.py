@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chunkpyramid.boxes import Box, Shape, ceil_shape, lcm_shape, multiply, nested_order, tile
-from chunkpyramid.engine.blocking import (
+from chunkpyramid.engine.block_shapes import (
     BLOCK_BYTES,
     BLOCKS_PER_SLOT,
     MOST_BLOCKS,
