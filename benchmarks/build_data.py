@@ -57,7 +57,7 @@ def source_path(directory: Path, kind: str, side: int, chunks: Shape, shards: Sh
 def _create(path: Path, kind: str, shape: Shape, chunks: Shape, shards: Shape | None) -> None:
     import zarr
 
-    from chunkpyramid.storage.nodes import default_compressors
+    from chunkpyramid.storage.new_arrays import default_compressors
 
     zarr.open_group(path, mode="w").create_array(
         "0", shape=shape, chunks=chunks, shards=shards, dtype=DTYPES[kind],

@@ -18,7 +18,7 @@ import zarr
 from chunkpyramid.boxes import Box, Shape, multiply
 from chunkpyramid.errors import BuildError, TargetExistsError
 from chunkpyramid.sources.phantom import phantom_image_and_labels
-from chunkpyramid.storage.nodes import create_level, default_compressors
+from chunkpyramid.storage.new_arrays import create_array, default_compressors
 from chunkpyramid.text import format_bytes, format_shape
 
 __all__ = ["make_volumes", "run_demo"]
@@ -48,7 +48,7 @@ def make_volumes(directory: Path, shape: Shape = SHAPE, seed: int = 0) -> dict[s
     """
     arrays = {}
     for name, dtype in (("image", np.dtype(np.uint8)), ("labels", np.dtype(np.uint64))):
-        arrays[name] = create_level(
+        arrays[name] = create_array(
             zarr.open_group(directory / f"{name}.zarr", mode="w-"),
             "0",
             shape,

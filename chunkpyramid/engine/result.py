@@ -21,18 +21,10 @@ from chunkpyramid.engine.runs import Run, begin_run, group_of
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.keys import remove_node
-from chunkpyramid.storage.nodes import (
-    create_level,
-    default_compressors,
-    empty_group,
-    entries,
-    existing_group,
-    is_local_path,
-    level_array,
-    path_id,
-    plain_path,
-    store_id,
-)
+from chunkpyramid.storage.locations import is_local_path, path_id, plain_path, store_id
+from chunkpyramid.storage.new_arrays import create_array, default_compressors
+from chunkpyramid.storage.nodes import entries, level_array
+from chunkpyramid.storage.targets import empty_group, existing_group
 
 __all__ = ["ResultPlace"]
 
@@ -51,7 +43,7 @@ def save_record(group: zarr.Group, record: Record) -> list[str]:
     arrays = record if isinstance(record, Mapping) else {ALONE: record}
     group.attrs.update({IS_ALONE: not isinstance(record, Mapping)})
     for name, values in arrays.items():
-        array = create_level(
+        array = create_array(
             group,
             name,
             values.shape,

@@ -18,7 +18,7 @@ from chunkpyramid.engine.operation import BlockOperation, Writer
 from chunkpyramid.engine.retry import with_retries
 from chunkpyramid.engine.runs import Run
 from chunkpyramid.errors import BuildError, OvertakenError
-from chunkpyramid.storage.nodes import is_in_memory
+from chunkpyramid.storage.locations import is_in_memory
 from chunkpyramid.storage.presence import Presence
 
 __all__ = ["BlockTask", "home_of"]

@@ -14,7 +14,7 @@ from chunkpyramid.engine.result import arrays_of
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels.counts import LabelCounts
 from chunkpyramid.metadata.coordinates import Coordinates
-from chunkpyramid.storage.nodes import create_level, default_compressors
+from chunkpyramid.storage.new_arrays import create_array, default_compressors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,7 +191,7 @@ def save_counts(group: zarr.Group, counts: LabelCounts, coordinates: Coordinates
         }.items()
     }
     for name, (dims, values) in columns.items():
-        array = create_level(
+        array = create_array(
             group,
             name,
             values.shape,

@@ -29,7 +29,7 @@ from chunkpyramid.pyramid.plan import PyramidPlan
 from chunkpyramid.pyramid.pyramid import Pyramid
 from chunkpyramid.pyramid.target import Action, Target
 from chunkpyramid.pyramid.unfinished import was_consolidated
-from chunkpyramid.storage.nodes import consolidate, consolidate_around, is_consolidated
+from chunkpyramid.storage.consolidated import consolidate, consolidate_around, is_consolidated
 from chunkpyramid.storage.staging import StagedStore
 
 __all__ = ["build_pyramid", "carry_out", "plan_pyramid"]

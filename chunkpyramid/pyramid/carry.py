@@ -20,7 +20,8 @@ from chunkpyramid.reductions.reduction import Part
 from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter
 from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.keys import fetch, put
-from chunkpyramid.storage.nodes import create_level, default_compressors, level_array
+from chunkpyramid.storage.new_arrays import create_array, default_compressors
+from chunkpyramid.storage.nodes import level_array
 from chunkpyramid.storage.write_units import WriteUnits
 
 __all__ = ["Carry", "CarryArrays", "CarryCells", "carry_of", "create_carry"]
@@ -39,7 +40,7 @@ def create_carry(
             scratch.create_group(_path(level.index))
             continue
         for name, dtype in reduction.carry_dtypes(level.footprint).items():
-            create_level(
+            create_array(
                 scratch,
                 f"{_path(level.index)}/{name}",
                 level.shape,
@@ -242,7 +243,7 @@ class CellsWriter:
             )
         tried = uuid4().hex
         for name, field in self.reduction.to_carry(state, carry.level.footprint).items():
-            array = create_level(
+            array = create_array(
                 carry.group,
                 carry.path(cell, name, tried),
                 field.shape,

@@ -34,8 +34,10 @@ from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.access import ChunkAccess
 from chunkpyramid.storage.chunk_io import chunk_access
 from chunkpyramid.storage.codec import same_encoding
-from chunkpyramid.storage.nodes import default_compressors, empty_group, groups_around
+from chunkpyramid.storage.new_arrays import default_compressors
+from chunkpyramid.storage.nodes import groups_around
 from chunkpyramid.storage.presence import presences
+from chunkpyramid.storage.targets import empty_group
 from chunkpyramid.warn import warn
 
 __all__ = ["check_build"]

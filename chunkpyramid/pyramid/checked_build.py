@@ -26,7 +26,8 @@ from chunkpyramid.pyramid.plan_stages import make_plan
 from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.sources.coordinate_values import values_digest
 from chunkpyramid.sources.source import Source
-from chunkpyramid.storage.nodes import create_level, entries, level_array
+from chunkpyramid.storage.new_arrays import create_array
+from chunkpyramid.storage.nodes import entries, level_array
 from chunkpyramid.storage.presence import Presence, metadata_digest
 
 __all__ = ["CheckedBuild", "LevelFormat"]
@@ -50,7 +51,7 @@ class LevelFormat:
 
     def create(self, group: Any, level: Level) -> Any:
         """Create the array of a level in the group."""
-        return create_level(
+        return create_array(
             group,
             level.path,
             level.shape,

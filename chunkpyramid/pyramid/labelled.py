@@ -20,16 +20,8 @@ from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.pyramid.factors import FactorLike
 from chunkpyramid.sources.source import Image
-from chunkpyramid.storage.nodes import (
-    as_it_is,
-    groups_around,
-    is_local_path,
-    level_array,
-    open_node,
-    plain_path,
-    shape_in,
-    writable_group,
-)
+from chunkpyramid.storage.locations import is_local_path, plain_path
+from chunkpyramid.storage.nodes import as_it_is, groups_around, level_array, open_node, shape_in, writable_group
 from chunkpyramid.warn import warn
 
 __all__ = ["LabelledImage", "kept_elsewhere", "open_labelled"]

@@ -19,22 +19,12 @@ from chunkpyramid.metadata import ome
 from chunkpyramid.pyramid.carry import create_carry
 from chunkpyramid.pyramid.checked_build import CheckedBuild
 from chunkpyramid.pyramid.unfinished import check_fingerprint, level_paths_of, told_of_build, was_consolidated
+from chunkpyramid.storage.consolidated import is_consolidated
 from chunkpyramid.storage.keys import names, remove_node
-from chunkpyramid.storage.nodes import (
-    DIMENSIONS,
-    empty_group,
-    entries,
-    existing_group,
-    is_consolidated,
-    is_local_path,
-    level_array,
-    path_id,
-    plain_files,
-    plain_path,
-    shape_in,
-    store_id,
-)
+from chunkpyramid.storage.locations import is_local_path, path_id, plain_path, store_id
+from chunkpyramid.storage.nodes import DIMENSIONS, entries, level_array, plain_files, shape_in
 from chunkpyramid.storage.staging import SCRATCH
+from chunkpyramid.storage.targets import empty_group, existing_group
 
 __all__ = ["Action", "Target"]
 

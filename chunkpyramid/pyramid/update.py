@@ -24,7 +24,7 @@ from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.pyramid.unfinished import check_region, update_fingerprint
 from chunkpyramid.storage.chunk_io import ChunkWriter
 from chunkpyramid.storage.chunked_array import chunked
-from chunkpyramid.storage.nodes import check_deletes
+from chunkpyramid.storage.locations import check_deletes
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.storage.write_units import PartialUnits
 from chunkpyramid.text import format_region

@@ -23,15 +23,11 @@ from chunkpyramid.pyramid.existing import Existing, plan_existing
 from chunkpyramid.pyramid.fold import fold_steps
 from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.pyramid.unfinished import check_region
-from chunkpyramid.storage.nodes import (
-    check_deletes,
-    create_level,
-    default_compressors,
-    empty_group,
-    entries,
-    existing_group,
-)
+from chunkpyramid.storage.locations import check_deletes
+from chunkpyramid.storage.new_arrays import create_array, default_compressors
+from chunkpyramid.storage.nodes import entries
 from chunkpyramid.storage.presence import presences
+from chunkpyramid.storage.targets import empty_group, existing_group
 from chunkpyramid.text import format_table
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]
@@ -244,7 +240,7 @@ def _copies(existing: Existing, scratch: zarr.Group) -> dict[int, zarr.Array[Any
     dtype = existing.reduction.dtype
     compressors = default_compressors(dtype, scratch.metadata.zarr_format, labels=True)
     return {
-        level.index: create_level(
+        level.index: create_array(
             scratch, f"level/{level.index}", level.shape, dtype, chunks=level.chunks, compressors=compressors
         )
         for level in levels

@@ -27,16 +27,8 @@ from chunkpyramid.metadata.coordinates import (
 from chunkpyramid.metadata.missing import check_signs, declared_missing, plain_attributes
 from chunkpyramid.sources.dataarray import source_of_dataarray
 from chunkpyramid.sources.source import Image, Source
-from chunkpyramid.storage.nodes import (
-    DIMENSIONS,
-    dimension_names,
-    entries,
-    groups_around,
-    is_local_path,
-    open_node,
-    shape_in,
-    store_id,
-)
+from chunkpyramid.storage.locations import is_local_path, store_id
+from chunkpyramid.storage.nodes import DIMENSIONS, dimension_names, entries, groups_around, open_node, shape_in
 from chunkpyramid.warn import warn
 
 __all__ = ["open_source"]

@@ -16,7 +16,7 @@ from chunkpyramid.content import digest_of
 from chunkpyramid.internals import zarr_arrays_in
 from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.metadata.ome import Multiscale
-from chunkpyramid.storage.nodes import store_id
+from chunkpyramid.storage.locations import store_id
 
 __all__ = ["Image", "Source"]
 

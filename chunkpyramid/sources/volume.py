@@ -14,7 +14,8 @@ from chunkpyramid.boxes import Shape
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
-from chunkpyramid.storage.nodes import level_array, store_id
+from chunkpyramid.storage.locations import store_id
+from chunkpyramid.storage.nodes import level_array
 
 if TYPE_CHECKING:
     import dask.array as da

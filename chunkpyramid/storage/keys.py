@@ -14,7 +14,7 @@ from zarr.buffer import cpu, default_buffer_prototype
 from zarr.storage import FsspecStore, LocalStore
 
 from chunkpyramid.internals import unwrapped, wait_for
-from chunkpyramid.storage.nodes import is_in_memory, is_local_path, plain_path
+from chunkpyramid.storage.locations import is_in_memory, is_local_path, plain_path
 from chunkpyramid.storage.staging import TORN, StagedStore, write_file
 
 __all__ = [

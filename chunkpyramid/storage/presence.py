@@ -15,7 +15,8 @@ import zarr
 from chunkpyramid.errors import ArgumentError, BuildError, SourceNotFoundError
 from chunkpyramid.storage.codec import as_json
 from chunkpyramid.storage.keys import fetch
-from chunkpyramid.storage.nodes import as_stored, store_id
+from chunkpyramid.storage.locations import store_id
+from chunkpyramid.storage.nodes import as_stored
 
 __all__ = ["Presence", "metadata_digest", "presences"]
 
