@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import zarr
-from zarr.storage import LocalStore
 
 from chunkpyramid.arguments import true_or_false
 from chunkpyramid.engine.journal import Journal
@@ -18,13 +16,13 @@ from chunkpyramid.engine.progress import Progress
 from chunkpyramid.engine.records import ALONE, Record
 from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.runs import Run, begin_run, group_of
-from chunkpyramid.errors import ArgumentError, TargetExistsError
-from chunkpyramid.sources.source import Source
+from chunkpyramid.errors import TargetExistsError
+from chunkpyramid.sources.overlap import refuse_inside
 from chunkpyramid.storage.keys import remove_node
-from chunkpyramid.storage.locations import is_local_path, path_id, plain_path, store_id
+from chunkpyramid.storage.locations import plain_path
 from chunkpyramid.storage.new_arrays import create_array, default_compressors
 from chunkpyramid.storage.nodes import entries, level_array
-from chunkpyramid.storage.targets import empty_group, existing_group
+from chunkpyramid.storage.targets import empty_group, existing_group, store_and_path
 
 __all__ = ["ResultPlace"]
 
@@ -103,11 +101,11 @@ class ResultPlace:
                 return job.run(Journal.create(empty_group(folder, 3), None, {}), progress)
         location = plain_path(self.target)
         group = existing_group(location, self.storage_options)
-        _refuse_overlap(location if group is None else group, job.source)
+        refuse_inside(location if group is None else group, job.source.zarr_arrays())
         if group is not None and self._is_finished(group, job):
             return self.load(group)
         goes_on = group is not None and self._goes_on(group, job)
-        store, path = self._place(location, group)
+        store, path = store_and_path(location, group, 3, self.storage_options)
         run = begin_run(store, path, alone=not goes_on, where=str(location if group is None else group))
         with run.living():
             record = self._compute_in(run, job, progress)
@@ -183,23 +181,3 @@ class ResultPlace:
                 "with, or pass overwrite=True to begin anew"
             )
         return True
-
-    def _place(self, location: Any, group: zarr.Group | None) -> tuple[Any, str]:
-        if group is None:
-            if is_local_path(location):
-                return LocalStore(os.path.realpath(location)), ""
-            group = empty_group(location, 3, storage_options=self.storage_options)
-        return group.store, group.path
-
-
-def _refuse_overlap(target: Any, source: Source) -> None:
-    """Refuse a target that is inside of what is read."""
-    if isinstance(target, zarr.Group):
-        there = store_id(target) + "/"
-    elif is_local_path(target):
-        there = path_id(target) + "/"
-    else:
-        return
-    for array in source.zarr_arrays():
-        if there.startswith(store_id(array) + "/"):
-            raise ArgumentError(f"the target {target} lies inside the source array {array}: give another target")

@@ -10,7 +10,6 @@ from enum import Enum, auto
 from typing import Any
 
 import zarr
-from zarr.storage import LocalStore
 
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.runs import Run, group_of
@@ -19,12 +18,13 @@ from chunkpyramid.metadata import ome
 from chunkpyramid.pyramid.carry import create_carry
 from chunkpyramid.pyramid.checked_build import CheckedBuild
 from chunkpyramid.pyramid.unfinished import check_fingerprint, level_paths_of, told_of_build, was_consolidated
+from chunkpyramid.sources.overlap import refuse_around, refuse_inside
 from chunkpyramid.storage.consolidated import is_consolidated
 from chunkpyramid.storage.keys import names, remove_node
-from chunkpyramid.storage.locations import is_local_path, path_id, plain_path, store_id
+from chunkpyramid.storage.locations import is_local_path, plain_path
 from chunkpyramid.storage.nodes import DIMENSIONS, entries, level_array, plain_files, shape_in
 from chunkpyramid.storage.staging import SCRATCH
-from chunkpyramid.storage.targets import empty_group, existing_group
+from chunkpyramid.storage.targets import existing_group, store_and_path
 
 __all__ = ["Action", "Target"]
 
@@ -78,19 +78,16 @@ class Target:
                 "target is needed: a source in memory has no group of its own that the levels could go to"
             )
         group = existing_group(self.location, self.storage_options)
-        self._refuse_overlap(self.location if group is None else group)
+        there = self.location if group is None else group
+        source = self.checked.source
+        arrays = source.zarr_arrays() if self.overwrite or source.is_zarr else ()
+        refuse_around(there, source, arrays)
+        refuse_inside(there, arrays)
         return group
 
     def place(self, group: zarr.Group | None) -> tuple[Any, str]:
         """Return the store and path of the group, which is created in stores that are no folders."""
-        if group is None:
-            location = self.location
-            if is_local_path(location):
-                return LocalStore(os.path.realpath(location)), ""
-            if type(location) is LocalStore:
-                return location, ""
-            group = empty_group(location, self.checked.format.zarr_format, storage_options=self.storage_options)
-        return group.store, group.path
+        return store_and_path(self.location, group, self.checked.format.zarr_format, self.storage_options)
 
     def find_in(self, run: Run) -> zarr.Group | None:
         """Return the group as a run sees and writes it, None if it is still to be created."""
@@ -219,31 +216,6 @@ class Target:
         for path in sorted(paths):
             if path in group:
                 del group[path]
-
-    def _refuse_overlap(self, target: Any) -> None:
-        """Refuse a target that contains what the source reads, which would be deleted, or that is inside of it."""
-        if isinstance(target, zarr.Group):
-            there = store_id(target) + "/"
-        elif is_local_path(target):
-            there = path_id(target) + "/"
-        else:
-            return
-        source = self.checked.source
-        mapped = source.mapped_file
-        if mapped is not None and path_id(mapped).startswith(there):
-            raise ArgumentError(
-                f"the target {target} contains the file {mapped!r}, which the source is mapped from: give another "
-                "target"
-            )
-        for array in source.zarr_arrays() if self.overwrite or source.is_zarr else ():
-            here = store_id(array) + "/"
-            if here.startswith(there):
-                raise ArgumentError(
-                    f"the target {target} contains the source {array}: give another target"
-                    + (", or target=None to build beside the source" if source.is_zarr else "")
-                )
-            if there.startswith(here):
-                raise ArgumentError(f"the target {target} lies inside the source array {array}: give another target")
 
     def _refuse_existing(self, group: zarr.Group) -> None:
         checked = self.checked

@@ -17,7 +17,7 @@ from chunkpyramid.storage.locations import check_deletes, is_local_path, plain_p
 from chunkpyramid.storage.nodes import as_it_is
 from chunkpyramid.storage.staging import SCRATCH
 
-__all__ = ["empty_group", "existing_group"]
+__all__ = ["empty_group", "existing_group", "store_and_path"]
 
 
 def existing_group(
@@ -123,3 +123,16 @@ def empty_group(
         )
     except (TypeError, ValueError, OSError) as error:
         raise ArgumentError(f"no group can be created at the target {target!r}: {error}") from error
+
+
+def store_and_path(
+    location: Any, group: zarr.Group | None, zarr_format: Any, storage_options: Mapping[str, Any] | None
+) -> tuple[Any, str]:
+    """Return the store and path of the group at a location, which is created in stores that are no folders."""
+    if group is None:
+        if is_local_path(location):
+            return LocalStore(os.path.realpath(location)), ""
+        if type(location) is LocalStore:
+            return location, ""
+        group = empty_group(location, zarr_format, storage_options=storage_options)
+    return group.store, group.path
