@@ -86,11 +86,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a stage may take: bytes of a process, tasks at once in a process (``threads``) and in all (``slots``)."""
+    """What a stage may take: bytes of a process, tasks at once in a process (``threads``) and in all (``slots``).
+
+    ``baseline`` is what a process has beside all tasks.
+    """
 
     memory: int
     threads: int
     slots: int
+    baseline: int = BASELINE
 
 
 def walked_units(outputs: Sequence[OutputLayout]) -> list[Shape]:
@@ -132,7 +136,7 @@ def lay_out(
     for unit in [*units, alignment or factor]:
         block = lcm_shape(block, unit)
     granule = clip_to_extent(granule, extent, factor)
-    held = math.inf if reading.chunks else (limits.memory - BASELINE) / limits.threads / 4
+    held = math.inf if reading.chunks else (limits.memory - limits.baseline) / limits.threads / 4
     least = clip_to_extent(block, extent, factor)
     grown = grow_block(least, extent, factor, itemsize, limits.slots, held)
     if kept is not None:
@@ -141,7 +145,7 @@ def lay_out(
     for whole in (grown, least) if grown != least else (least,):
         for piece in reversed(list(grow_piece(granule, whole, extent, itemsize))):
             memory = task_memory(reading, outputs, demand, whole, piece, write_access)
-            peak = process_peak(memory, math.prod(ceil_shape(extent, whole)), limits.threads)
+            peak = process_peak(memory, math.prod(ceil_shape(extent, whole)), limits.threads, limits.baseline)
             if peak <= limits.memory:
                 return whole, piece, memory
             candidates.append((peak, (whole, piece, memory)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chunkpyramid.arguments import whole_number
+from chunkpyramid.engine.memory import BASELINE
 from chunkpyramid.errors import ArgumentError
 
 __all__ = ["Machine", "memory_bytes"]
@@ -12,12 +13,16 @@ __all__ = ["Machine", "memory_bytes"]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the active Dask scheduler offers: tasks at once in one process and in all, and memory of a process."""
+    """What the active Dask scheduler offers: tasks at once in one process and in all, and memory of a process.
+
+    ``baseline`` is what such a process has beside all tasks.
+    """
 
     scheduler: str
     threads: int
     slots: int
     memory: int
+    baseline: int = BASELINE
 
 
 def memory_bytes(memory_limit: int | str | None, machine: Machine) -> int:

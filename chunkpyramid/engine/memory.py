@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from chunkpyramid.boxes import ceil_div
+from chunkpyramid.errors import PlanError
+from chunkpyramid.text import format_bytes
 
 __all__ = [
     "BASELINE",
@@ -17,15 +23,28 @@ __all__ = [
     "available_memory",
     "graph_bytes",
     "headroom",
+    "keeping_to_limit",
+    "measured_baseline",
     "peak_memory",
     "process_peak",
 ]
 
+logger = logging.getLogger(__name__)
+
+Planned = TypeVar("Planned")
+
 MIB = 2**20
 
-# Resident size of a process that has imported numpy, dask, zarr and xarray and written its first chunks,
-# heap fragmentation included: 145 MiB were measured (CPython 3.11, zarr 3.1, glibc), the rest is margin.
+# What a process has at least when it has written its first chunks, heap fragmentation included: 146 MiB were measured
+# (CPython 3.11, zarr 3.1, glibc), the rest is margin. It stands for workers, into whose processes nobody looks.
 BASELINE = 168 * MIB
+
+# What the first chunks add to what a process has when a job is planned: threads, tables of codecs, more of the
+# libraries. 14 MiB were measured.
+FIRST_CHUNKS = 28 * MIB
+
+# What a process has is not told more exactly than this, so that plans do not change from one call to the next.
+BASELINE_STEP = 16 * MIB
 
 # The compiled kernels hold parts of a piece that fit into the caches, and their sums.
 KERNEL_BYTES = 4 * MIB
@@ -61,15 +80,57 @@ def graph_bytes(tasks: int) -> int:
     return min(tasks, MOST_TASKS_IN_A_GRAPH) * GRAPH_BYTES_PER_TASK
 
 
-def process_peak(memory: TaskMemory, tasks: int, threads: int) -> int:
+def process_peak(memory: TaskMemory, tasks: int, threads: int, baseline: int = BASELINE) -> int:
     """Return the projected bytes of a process that runs a stage: no more tasks at once than there are."""
-    return BASELINE + min(threads, tasks) * memory.total + graph_bytes(tasks)
+    return baseline + min(threads, tasks) * memory.total + graph_bytes(tasks)
 
 
-def headroom(memory: TaskMemory, tasks: int, threads: int, memory_limit: int) -> float:
+def headroom(memory: TaskMemory, tasks: int, threads: int, memory_limit: int, baseline: int = BASELINE) -> float:
     """Return how many times as large as planned all states may be at once before a stage exceeds the limit."""
-    room = memory_limit - process_peak(memory, tasks, threads)
+    room = memory_limit - process_peak(memory, tasks, threads, baseline)
     return 1 + max(0, room) / (min(threads, tasks) * memory.total)
+
+
+def measured_baseline(uncounted: int = 0) -> int:
+    """Return what this process will have when it has written its first chunks, beside all tasks.
+
+    Parameters
+    ----------
+    uncounted : int
+        Bytes that it has and that no limit counts.
+
+    Examples
+    --------
+    >>> measured_baseline() >= BASELINE
+    True
+    """
+    resident = _status("VmRSS") or 0
+    measured = max(0, resident - uncounted) + FIRST_CHUNKS
+    return max(BASELINE, ceil_div(measured, BASELINE_STEP) * BASELINE_STEP)
+
+
+def keeping_to_limit(plan: Callable[[int], Planned], baseline: int) -> Planned:
+    """Return a plan for a process that has ``baseline`` bytes; where no such plan keeps to the limit, for a new one.
+
+    What a process has beyond that is data of its user's, of which a limit that is smaller cannot speak.
+
+    Raises
+    ------
+    PlanError
+        If not even a new process could keep to the limit.
+    """
+    try:
+        return plan(baseline)
+    except PlanError:
+        if baseline == BASELINE:
+            raise
+    planned = plan(BASELINE)
+    logger.warning(
+        "this process has %s already, more than memory_limit leaves: its peak will be higher than planned by about %s",
+        format_bytes(baseline),
+        format_bytes(baseline - BASELINE),
+    )
+    return planned
 
 
 def available_memory(cgroups: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
@@ -139,11 +200,13 @@ def _number(path: Path) -> Iterator[int]:
 
 def peak_memory() -> int | None:
     """Return the peak resident bytes of this process so far (VmHWM), or None where the system does not tell."""
+    return _status("VmHWM")
+
+
+def _status(name: str) -> int | None:
+    """Return an entry of the status of this process in bytes, or None where the system does not tell."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
-    for line in lines:
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)

@@ -49,10 +49,11 @@ def plan_stage(
     least = math.inf
     best: tuple[int, Stage, int] | None = None
     for threads in range(machine.threads, 0, -1):
-        limits = Limits(memory_limit, threads, max(1, machine.slots * threads // machine.threads))
+        slots = max(1, machine.slots * threads // machine.threads)
+        limits = Limits(memory_limit, threads, slots, machine.baseline)
         for alignment in [*alignments, None]:
             stage = _stage(reading, outputs, demand, limits, alignment, write_access or ChunkAccess(), kept)
-            peak = process_peak(stage.memory, stage.tasks, threads)
+            peak = process_peak(stage.memory, stage.tasks, threads, machine.baseline)
             least = min(least, peak)
             if peak <= memory_limit and (best is None or stage.bytes_read < best[0]):
                 best = stage.bytes_read, stage, threads

@@ -11,8 +11,8 @@ from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Step, run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Reading, Stage
-from chunkpyramid.engine.machine import memory_bytes
-from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.machine import Machine, memory_bytes
+from chunkpyramid.engine.memory import keeping_to_limit
 from chunkpyramid.engine.operation import ArrayInput, BaseOperation, Input, Output, Put, Writer
 from chunkpyramid.engine.plan_stage import plan_stage
 from chunkpyramid.engine.progress import Progress
@@ -129,12 +129,12 @@ class ReduceJob:
         """
         from chunkpyramid.engine.scheduler import active_machine
 
-        machine = active_machine()
+        machine = active_machine(source.uncounted_bytes)
         limit = memory_bytes(memory_limit, machine)
         present = presences(source.zarr_arrays())
-        records = max(LEAST_RECORD_BYTES, (limit - BASELINE) // machine.threads // RECORDS_PART)
+        records = max(LEAST_RECORD_BYTES, (limit - machine.baseline) // machine.threads // RECORDS_PART)
         whole = partial(_with_records, demand, records)
-        stage, threads = plan_stage(reading_of(source), whole, limit, machine)
+        stage, threads = _planned(source, whole, limit, machine)
         told = {"operation": name, **source_fingerprint(source, present), **fingerprint}
         return ReduceJob(name, source, present, function, combine, demand, limit, records, stage, threads, told)
 
@@ -142,11 +142,11 @@ class ReduceJob:
         """Return this reduction with the blocks of one that was begun, maybe with other memory."""
         from chunkpyramid.engine.scheduler import active_machine
 
-        stage, threads = plan_stage(
-            reading_of(self.source),
+        stage, threads = _planned(
+            self.source,
             partial(_with_records, self.demand, self.record_bytes),
             self.memory_limit,
-            active_machine(),
+            active_machine(self.source.uncounted_bytes),
             kept=tuple(map(int, block)),
         )
         return replace(self, stage=stage, threads=threads)
@@ -176,6 +176,16 @@ class ReduceJob:
         if result is None:
             raise BuildError(f"no block of {self.name} has left a record: this is a bug")
         return result
+
+
+def _planned(
+    source: Source, demand: Callable[[Shape], int], limit: int, machine: Machine, kept: Shape | None = None
+) -> tuple[Stage, int]:
+    reading = reading_of(source)
+    return keeping_to_limit(
+        lambda baseline: plan_stage(reading, demand, limit, replace(machine, baseline=baseline), kept=kept),
+        machine.baseline,
+    )
 
 
 def _with_records(demand: Callable[[Shape], int], records: int, piece: Shape) -> int:

@@ -25,7 +25,7 @@ from dask.local import MultiprocessingPoolExecutor
 from chunkpyramid.boxes import Box, Shape, multiply
 from chunkpyramid.engine.flags import BlockSet
 from chunkpyramid.engine.machine import Machine
-from chunkpyramid.engine.memory import available_memory
+from chunkpyramid.engine.memory import available_memory, measured_baseline
 from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.internals import keys_of_worker, pool_size
@@ -33,8 +33,11 @@ from chunkpyramid.internals import keys_of_worker, pool_size
 __all__ = ["active_machine", "run_stage"]
 
 
-def active_machine() -> Machine:
-    """Return what the Dask scheduler offers that ``compute`` would use now."""
+def active_machine(uncounted: int = 0) -> Machine:
+    """Return what the Dask scheduler offers that ``compute`` would use now.
+
+    What this process has, but for ``uncounted`` bytes of it, is beside the tasks if they run here.
+    """
     get = _scheduler()
     client = _client(get)
     memory = available_memory()
@@ -46,12 +49,12 @@ def active_machine() -> Machine:
         limits = [worker["memory_limit"] for worker in workers if worker.get("memory_limit")] or [memory]
         return Machine("distributed", max(threads), sum(threads), min(limits))
     if get is dask.local.get_sync:
-        return Machine("synchronous", 1, 1, memory)
+        return Machine("synchronous", 1, 1, memory, measured_baseline(uncounted))
     pool = _configured_pool()
     count = pool_size(pool) or dask.config.get("num_workers", None) or dask.system.CPU_COUNT
     if get is dask.multiprocessing.get or isinstance(pool, ProcessPoolExecutor):
         return Machine("processes", 1, count, memory // count)
-    return Machine("threads", count, count, memory)
+    return Machine("threads", count, count, memory, measured_baseline(uncounted))
 
 
 def run_stage(

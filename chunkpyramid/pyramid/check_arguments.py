@@ -12,6 +12,7 @@ from zarr.storage import MemoryStore
 from chunkpyramid._version import __version__
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.machine import memory_bytes
+from chunkpyramid.engine.memory import keeping_to_limit
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
@@ -181,7 +182,7 @@ def check_build(
     # imported here, because dask takes longer to import than all the rest
     from chunkpyramid.engine.scheduler import active_machine
 
-    machine = active_machine()
+    machine = active_machine(opened.uncounted_bytes)
     request = PlanRequest(
         levels=planned,
         reduction=reduction,
@@ -196,7 +197,9 @@ def check_build(
         threads=machine.threads,
         slots=machine.slots,
     )
-    plan = replace(make_plan(request), hints=opened.hints)
+    plan = keeping_to_limit(lambda baseline: make_plan(replace(request, baseline=baseline)), machine.baseline)
+    plan = replace(plan, hints=opened.hints)
+    request = replace(request, baseline=plan.baseline)
     checked = CheckedBuild(
         opened,
         present,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.engine.machine import memory_bytes
+from chunkpyramid.engine.memory import keeping_to_limit
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.pyramid.plan import PlanRequest, PyramidPlan, make_levels
 from chunkpyramid.pyramid.plan_stages import make_plan
@@ -52,20 +53,19 @@ def plan_existing(pyramid: Pyramid, memory_limit: int | str | None) -> Existing:
         pyramid.multiscale.paths,
     )
     machine = active_machine()
-    plan = make_plan(
-        PlanRequest(
-            levels=levels,
-            reduction=reduction,
-            read_chunks=_ints(first.chunks),
-            read_shards=shards[0],
-            writes_level_0=False,
-            memory_limit=memory_bytes(memory_limit, machine),
-            threads=machine.threads,
-            slots=machine.slots,
-            source_access=chunk_access(first, first.store),
-            target_access=chunk_access(pyramid.levels[-1], first.store),
-        )
+    request = PlanRequest(
+        levels=levels,
+        reduction=reduction,
+        read_chunks=_ints(first.chunks),
+        read_shards=shards[0],
+        writes_level_0=False,
+        memory_limit=memory_bytes(memory_limit, machine),
+        threads=machine.threads,
+        slots=machine.slots,
+        source_access=chunk_access(first, first.store),
+        target_access=chunk_access(pyramid.levels[-1], first.store),
     )
+    plan = keeping_to_limit(lambda baseline: make_plan(replace(request, baseline=baseline)), machine.baseline)
     return Existing(pyramid, reduction, plan)
 
 

@@ -149,7 +149,7 @@ def fold_steps(
         return carry_of(scratch, levels[level], levels[0].shape, reduction)
 
     def fold(stage: LevelStage) -> Fold:
-        room = headroom(stage.memory, stage.tasks, plan.threads, plan.memory_limit)
+        room = headroom(stage.memory, stage.tasks, plan.threads, plan.memory_limit, plan.baseline)
         name = f"level {stage.source_level}"
         array = source if stage.index == 0 else arrays[stage.source_level]
         read: Input | None = None

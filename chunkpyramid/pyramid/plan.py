@@ -67,9 +67,10 @@ class PlanRequest:
     ``read_chunks`` is the chunk shape of a zarr source, or None for a source whose blocks arrive as NumPy arrays, and
     ``read_shards`` its shard shape if it is sharded; ``lazy_chunks`` is the chunk shape of a dask array.
     ``copies_level_0`` tells that chunks of the source are chunks of level 0 as they are; ``threads`` is the number of
-    tasks that one process may run at once, and ``slots`` that of all processes together; ``source_access`` and
-    ``target_access`` tell what it takes to get at chunks. ``begun`` has the stages of a build that has been begun, as
-    source level, last level and block: they stay as they are.
+    tasks that one process may run at once, ``slots`` that of all processes together, and ``baseline`` what a process
+    has beside all tasks, in bytes; ``source_access`` and ``target_access`` tell what it takes to get at chunks.
+    ``begun`` has the stages of a build that has been begun, as source level, last level and block: they stay as they
+    are.
     """
 
     levels: tuple[Level, ...]
@@ -84,6 +85,7 @@ class PlanRequest:
     slots: int = 1
     source_access: ChunkAccess = field(default_factory=ChunkAccess)
     target_access: ChunkAccess = field(default_factory=ChunkAccess)
+    baseline: int = BASELINE
     begun: tuple[tuple[int, int, Shape], ...] = ()
 
 
@@ -132,6 +134,8 @@ class PyramidPlan:
         How many tasks may run at once in one process.
     hints : tuple of str
         Advice on arguments that were left to their defaults.
+    baseline : int
+        What a process has beside all tasks, in bytes.
     """
 
     levels: tuple[Level, ...]
@@ -142,6 +146,7 @@ class PyramidPlan:
     peak_bytes: int
     threads: int
     hints: tuple[str, ...] = ()
+    baseline: int = BASELINE
 
     @property
     def itemsize(self) -> int:
@@ -259,14 +264,14 @@ def _describe_numbers(plan: PyramidPlan) -> str:
     )
     if not plan.stages:
         return f"chunkpyramid plan: nothing to compute, only the metadata is written\n\n{levels}"
-    largest = max(plan.stages, key=lambda stage: process_peak(stage.memory, stage.tasks, plan.threads))
+    largest = max(plan.stages, key=lambda stage: process_peak(stage.memory, stage.tasks, plan.threads, plan.baseline))
     memory = largest.memory
     return (
         f"chunkpyramid plan: method {plan.method}, dtype {plan.dtype}, {len(plan.levels)} levels, "
         f"{plan.tasks} tasks in {len(plan.stages)} stages\n\n{levels}\n\n{stages}\n\n"
         f"reads {format_bytes(plan.bytes_read)}, writes {format_bytes(plan.bytes_written)} (uncompressed), "
         f"of that {format_bytes(plan.bytes_carried)} carried from stage to stage\n"
-        f"memory: {format_bytes(BASELINE)} process + {format_bytes(graph_bytes(largest.tasks))} graph + "
+        f"memory: {format_bytes(plan.baseline)} process + {format_bytes(graph_bytes(largest.tasks))} graph + "
         f"{min(plan.threads, largest.tasks)} tasks x {format_bytes(memory.total)} "
         f"(block {format_bytes(memory.block)}, piece {format_bytes(memory.piece)}, "
         f"states {format_bytes(memory.states)}, buffers {format_bytes(memory.buffers)}, "

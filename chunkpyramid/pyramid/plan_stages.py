@@ -10,7 +10,7 @@ from functools import cache, partial
 from chunkpyramid.boxes import Shape, ceil_div, ceil_shape, multiply
 from chunkpyramid.engine.block_shapes import is_direct
 from chunkpyramid.engine.layout import Limits, Reading, bytes_read, lay_out
-from chunkpyramid.engine.memory import BASELINE, process_peak
+from chunkpyramid.engine.memory import process_peak
 from chunkpyramid.errors import PlanError
 from chunkpyramid.pyramid.plan import (
     Level,
@@ -69,8 +69,11 @@ def _as_plan(request: PlanRequest, stages: tuple[LevelStage, ...], threads: int)
         method=request.reduction.name,
         dtype=str(request.reduction.dtype),
         memory_limit=request.memory_limit,
-        peak_bytes=max((process_peak(s.memory, s.tasks, threads) for s in stages), default=BASELINE),
+        peak_bytes=max(
+            (process_peak(s.memory, s.tasks, threads, request.baseline) for s in stages), default=request.baseline
+        ),
         threads=threads,
+        baseline=request.baseline,
     )
 
 
@@ -88,7 +91,7 @@ def _plan_stages(request: PlanRequest, threads: int, slots: int) -> tuple[LevelS
     def way(source_level: int) -> tuple[int, tuple[LevelStage, ...]]:
         """Return the stages from a level to the last, or the least memory with which there are any."""
         candidates = _candidates(request, source_level, threads, slots)
-        peaks = {stage: process_peak(stage.memory, stage.tasks, threads) for stage in candidates}
+        peaks = {stage: process_peak(stage.memory, stage.tasks, threads, request.baseline) for stage in candidates}
 
         def order(stage: LevelStage) -> tuple[bool, bool, bool, float, int]:
             # a chunk read twice costs more than bytes where requests are slow, so one read comes before all else, and
@@ -170,7 +173,7 @@ def _candidate(
         reading,
         outputs,
         partial(_states, request, outputs),
-        Limits(request.memory_limit, threads, slots),
+        Limits(request.memory_limit, threads, slots, request.baseline),
         factor=levels[-1].factor_from(source),
         alignment=alignment,
         write_access=request.target_access,

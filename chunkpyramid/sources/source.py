@@ -78,6 +78,11 @@ class Source:
         return zarr_arrays_in(self.array.dask)
 
     @property
+    def uncounted_bytes(self) -> int:
+        """The bytes of a source in the memory of this process, which no memory limit counts."""
+        return 0 if self.in_memory is None else int(self.in_memory.nbytes)
+
+    @property
     def mapped_file(self) -> str | None:
         """The file that a NumPy source, or the array that it is a view of, is mapped from."""
         array: Any = self.in_memory

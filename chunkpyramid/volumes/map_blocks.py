@@ -16,6 +16,7 @@ from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Reading
+from chunkpyramid.engine.memory import keeping_to_limit
 from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BaseOperation, Input, Output, Put, Writer
 from chunkpyramid.engine.plan_stage import plan_stage
 from chunkpyramid.engine.progress import Progress, check_progress
@@ -202,15 +203,18 @@ class Mapped(CheckedBuild):
             chunk=level.chunks,
             itemsize=self.format.dtype.itemsize,
         )
-        reading = self._reading
-        stage, threads = plan_stage(
-            reading,
-            self._demand,
-            self.request.memory_limit,
-            active_machine(),
-            outputs=[output],
-            write_access=self.request.target_access,
-            kept=block,
+        reading, machine = self._reading, active_machine(self.source.uncounted_bytes)
+        stage, threads = keeping_to_limit(
+            lambda baseline: plan_stage(
+                reading,
+                self._demand,
+                self.request.memory_limit,
+                replace(machine, baseline=baseline),
+                outputs=[output],
+                write_access=self.request.target_access,
+                kept=block,
+            ),
+            machine.baseline,
         )
         told = {field.name: getattr(stage, field.name) for field in fields(stage)}
         own = LevelStage(**told, source_level=0, reads="source", last_level=0)
@@ -249,7 +253,14 @@ class Mapped(CheckedBuild):
         elif self._has_halo:
             read = LazyInput(source.array)
         output = ArrayOutput(name, array, stage.outputs[0].factor)
-        operation = MapPieces(self.function, self.halo, source.shape, self.format.dtype, read, (output,))
+        operation = MapPieces(
+            function=self.function,
+            halo=self.halo,
+            extent=source.shape,
+            dtype=self.format.dtype,
+            input=read,
+            outputs=(output,),
+        )
         return [Step(stage, operation, source.shape, self.present, None if read is not None else source.array)]
 
 
@@ -269,7 +280,7 @@ class LazyInput:
         return read
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MapPieces(BaseOperation):
     """Writes what a function makes of each piece, of which the halo is cut off."""
 
