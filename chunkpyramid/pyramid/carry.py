@@ -73,7 +73,7 @@ class Carry(Protocol):
     def writer(self, reduction: Reduction, headroom: float, *, replaces: bool) -> Writer:
         """Return what takes the states of boxes of one block; it ``replaces`` what an interrupted try may have left.
 
-        A state is None, where the reduction allows it, if it is zeros.
+        A state is None, where the reduction allows it, if it is zeros, which are the fill value of a carry.
         """
 
 

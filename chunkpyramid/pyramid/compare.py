@@ -213,7 +213,7 @@ class CheckedUnits(PartialUnits):
 
     def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
         if values is None:
-            values = np.zeros(box.shape, dtype=self.array.dtype)
+            values = self.array.filled(box.shape)
         for cell in tile(box, self.reader.array.chunks):
             chunk = cell.clip(self.reader.array.shape)
             expected = values[chunk.relative_to(box.start).slices]

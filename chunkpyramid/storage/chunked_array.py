@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import zarr
 
 from chunkpyramid.boxes import Box, Shape
@@ -43,6 +44,14 @@ class ChunkedArray:
     def fill(self) -> Any:
         """The voxels of chunks that are not there."""
         return 0 if self.fill_value is None else self.fill_value
+
+    def filled(self, shape: Shape) -> npt.NDArray[Any]:
+        """Return voxels of this shape as chunks that are not there have them."""
+        # zeros take no memory before they are written to
+        voxels = np.zeros(shape, dtype=self.dtype)
+        if any(np.asarray(self.fill, dtype=self.dtype).tobytes()):
+            voxels[...] = self.fill
+        return voxels
 
     def key(self, start: Shape, unit: Shape) -> str:
         """Return the key of the chunk or shard that begins at a voxel."""

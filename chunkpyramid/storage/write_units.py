@@ -21,7 +21,7 @@ class WriteUnits:
     def __init__(self, writer: ChunkWriter):
         self.array = writer.array
         self.writer = writer
-        # by the start of a chunk: its voxels, None as long as they are all zeros, and how many are missing
+        # by the start of a chunk: its voxels, None as long as they are all the fill value, and how many are missing
         self.open: dict[Shape, tuple[npt.NDArray[Any] | None, int]] = {}
 
     @property
@@ -30,7 +30,7 @@ class WriteUnits:
         return len(self.open) + self.writer.unfinished
 
     def put(self, box: Box, values: npt.NDArray[Any] | None) -> None:
-        """Take the voxels of a box; None stands for zeros, which have to be the fill value."""
+        """Take the voxels of a box; None stands for voxels that are all the fill value."""
         whole = self._whole_chunks(box)
         if whole is not None:
             self._hand_on(whole, None if values is None else values[whole.relative_to(box.start).slices])
@@ -46,11 +46,11 @@ class WriteUnits:
                 self.open.pop(chunk.start) if chunk.start in self.open else (self._begin(chunk), chunk.size)
             )
             if voxels is not None and buffer is None:
-                buffer = np.zeros(chunk.shape, dtype=self.array.dtype)
+                buffer = self.array.filled(chunk.shape)
             if buffer is not None:
                 into = buffer[part.relative_to(chunk.start).slices]
                 if voxels is None:
-                    into[...] = 0
+                    into[...] = self.array.fill
                 else:
                     copy_values(into, voxels)
             missing -= part.size

@@ -100,6 +100,22 @@ def test_pieces_in_any_order_become_whole_chunks_and_shards_written_once(made: A
     assert set(array.store.sets.values()) <= {1}
 
 
+@pytest.mark.parametrize("fill", [0, 7, -0.0, np.nan])
+@pytest.mark.parametrize("partial", [False, True])
+def test_nothing_stands_for_the_fill_value_whatever_it_is(fill: float, partial: bool) -> None:
+    array = zarr.create_array({}, shape=(9, 10), chunks=(4, 4), dtype="f4", fill_value=fill)
+    expected = np.full(array.shape, fill, "f4")
+    writer = ChunkWriter(chunked(array), replaces=partial)
+    units = PartialUnits(writer) if partial else WriteUnits(writer)
+    for number, box in enumerate(tile(Box((0, 0), (9, 10)), (3, 5))):
+        box = box.clip(array.shape)
+        if number % 2:
+            expected[box.slices] = number
+        units.put(box, expected[box.slices] if number % 2 else None)
+    assert not units.unfinished
+    assert array[...].tobytes() == expected.tobytes()
+
+
 @given(made=arrays(), data=st.data())
 def test_parts_replace_what_they_cover_and_nothing_else(made: Any, data: st.DataObject) -> None:
     array, boxes = made
