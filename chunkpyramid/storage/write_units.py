@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from chunkpyramid.boxes import Box, Shape, ceil_div, tile
