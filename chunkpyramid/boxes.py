@@ -15,6 +15,8 @@ __all__ = [
     "axis_footprint",
     "ceil_div",
     "ceil_shape",
+    "divide",
+    "inside",
     "lcm_shape",
     "multiply",
     "nested_order",
@@ -40,6 +42,16 @@ def multiply(first: Sequence[int], second: Sequence[int]) -> Shape:
     return tuple(a * b for a, b in zip(first, second, strict=True))
 
 
+def divide(first: Sequence[int], second: Sequence[int]) -> Shape:
+    """Return the quotient per axis, rounded down: the index of the chunk of a shape that a voxel is in."""
+    return tuple(a // b for a, b in zip(first, second, strict=True))
+
+
+def inside(shape: Sequence[int], extent: Sequence[int]) -> Shape:
+    """Return the part of ``shape`` that an array of ``extent`` can fill."""
+    return tuple(min(n, e) for n, e in zip(shape, extent, strict=True))
+
+
 def lcm_shape(first: Sequence[int], second: Sequence[int]) -> Shape:
     """Return the least common multiple per axis."""
     return tuple(math.lcm(a, b) for a, b in zip(first, second, strict=True))
@@ -51,6 +63,16 @@ class Box:
 
     start: Shape
     stop: Shape
+
+    @staticmethod
+    def at(start: Shape, shape: Sequence[int]) -> Box:
+        """Return the box of a shape that begins at a voxel."""
+        return Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
+
+    @staticmethod
+    def whole(shape: Sequence[int]) -> Box:
+        """Return the box of all voxels of an array."""
+        return Box((0,) * len(shape), tuple(shape))
 
     @property
     def shape(self) -> Shape:
@@ -69,11 +91,13 @@ class Box:
         return Box(self.start, tuple(min(b, n) for b, n in zip(self.stop, shape, strict=True)))
 
     def fold(self, factor: Sequence[int]) -> Box:
-        """Return the box of the coarser level; the start must be a multiple of the factor."""
-        return Box(
-            tuple(a // f for a, f in zip(self.start, factor, strict=True)),
-            tuple(ceil_div(b, f) for b, f in zip(self.stop, factor, strict=True)),
-        )
+        """Return the box of the coarser level, or of a grid of cells, that has a part of this one in it."""
+        return Box(divide(self.start, factor), ceil_shape(self.stop, factor))
+
+    def rounded_to(self, factor: Sequence[int]) -> Box:
+        """Return the smallest box around this one that begins and ends at multiples of the factor."""
+        cells = self.fold(factor)
+        return Box(multiply(cells.start, factor), multiply(cells.stop, factor))
 
     def grow(self, halo: Sequence[int], shape: Sequence[int]) -> Box:
         """Return the box with so many more voxels at either end, as far as there are any in an array of this shape."""
@@ -115,8 +139,7 @@ def tile(box: Box, shape: Sequence[int]) -> Iterator[Box]:
     """Yield the cells of the grid of ``shape`` that meet ``box``, whole, in C order."""
     ranges = [range(a // n, ceil_div(b, n)) for a, b, n in zip(box.start, box.stop, shape, strict=True)]
     for index in itertools.product(*ranges):
-        start = multiply(index, shape)
-        yield Box(start, tuple(a + n for a, n in zip(start, shape, strict=True)))
+        yield Box.at(multiply(index, shape), shape)
 
 
 def nested_order(box: Box, piece: Sequence[int], units: Sequence[Sequence[int]]) -> list[Box]:
@@ -128,18 +151,10 @@ def nested_order(box: Box, piece: Sequence[int], units: Sequence[Sequence[int]])
     """
     # by size and not by level: the carry of the last level is in chunks, which shards of finer levels can exceed
     coarsest_first = sorted(units, key=math.prod, reverse=True)
-    start = box.start
-    counts = [ceil_div(n, p) for n, p in zip(box.shape, piece, strict=True)]
-    pieces = [
-        Box(a, tuple(x + p for x, p in zip(a, piece, strict=True)))
-        for a in (
-            tuple(s + i * p for s, i, p in zip(start, index, piece, strict=True))
-            for index in itertools.product(*map(range, counts))
-        )
-    ]
+    pieces = [cell.shift(box.start) for cell in tile(Box.whole(box.shape), piece)]
 
-    def key(cell: Box) -> list[tuple[int, ...]]:
-        return [tuple(a // u for a, u in zip(cell.start, unit, strict=True)) for unit in coarsest_first]
+    def key(cell: Box) -> list[Shape]:
+        return [divide(cell.start, unit) for unit in coarsest_first]
 
     return [cell.intersect(box) for cell in sorted(pieces, key=key)]
 
@@ -151,8 +166,7 @@ def windows(counts: Sequence[int], most: int) -> Iterator[Box]:
         if math.prod(window) <= most:
             break
         window[axis] = max(1, most // math.prod(window[axis + 1 :]))
-    whole = Box((0,) * len(window), tuple(counts))
-    for cell in tile(whole, window):
+    for cell in tile(Box.whole(counts), window):
         yield cell.clip(counts)
 
 

@@ -18,6 +18,8 @@ from chunkpyramid.boxes import (
     axis_footprint,
     ceil_div,
     ceil_shape,
+    divide,
+    inside,
     lcm_shape,
     multiply,
     nested_order,
@@ -62,15 +64,15 @@ def test_shapes_per_axis(data: st.DataObject, ndim: int) -> None:
 def test_boxes_hold_the_voxels_they_say(data: st.DataObject, ndim: int) -> None:
     box, other = data.draw(boxes(ndim)), data.draw(boxes(ndim))
     offset = data.draw(st.tuples(*[st.integers(-9, 9)] * ndim))
-    inside = voxels(box)
-    assert box.size == len(inside) == math.prod(box.shape)
-    assert voxels(box.shift(offset)) == [tuple(np.add(v, offset)) for v in inside]
-    assert voxels(box.relative_to(offset)) == [tuple(np.subtract(v, offset)) for v in inside]
-    common = set(inside) & set(voxels(other))
+    own = voxels(box)
+    assert box.size == len(own) == math.prod(box.shape)
+    assert voxels(box.shift(offset)) == [tuple(np.add(v, offset)) for v in own]
+    assert voxels(box.relative_to(offset)) == [tuple(np.subtract(v, offset)) for v in own]
+    common = set(own) & set(voxels(other))
     if common:
         assert set(voxels(box.intersect(other))) == common
     extent = data.draw(st.tuples(*(st.integers(a + 1, b + 3) for a, b in zip(box.start, box.stop, strict=True))))
-    assert voxels(box.clip(extent)) == [v for v in inside if all(i < n for i, n in zip(v, extent, strict=True))]
+    assert voxels(box.clip(extent)) == [v for v in own if all(i < n for i, n in zip(v, extent, strict=True))]
 
 
 @given(st.data(), ndims)
@@ -156,3 +158,21 @@ def test_footprints_of_axes_beyond_32_bits(exponent: int) -> None:
 def spread(footprint: AxisFootprint, count: int) -> list[int]:
     """The level-0 voxels under every index."""
     return [footprint.each] * (count - 1) + [footprint.last]
+
+
+@given(st.data(), ndims)
+def test_boxes_made_of_shapes(data: st.DataObject, ndim: int) -> None:
+    box, factor = data.draw(boxes(ndim)), data.draw(shapes(ndim, 4))
+    assert Box.at(box.start, box.shape) == box
+    assert Box.whole(box.shape) == box.relative_to(box.start)
+    assert divide(box.start, factor) == tuple(np.floor_divide(box.start, factor))
+    assert inside(box.stop, factor) == tuple(np.minimum(box.stop, factor))
+
+
+@given(st.data(), ndims)
+def test_the_box_rounded_to_a_grid_is_all_cells_that_have_a_voxel_of_it(data: st.DataObject, ndim: int) -> None:
+    box, factor = data.draw(boxes(ndim)), data.draw(shapes(ndim, 4))
+    cells = {divide(voxel, factor) for voxel in voxels(box)}
+    assert set(voxels(box.fold(factor))) == cells
+    assert {divide(voxel, factor) for voxel in voxels(box.rounded_to(factor))} == cells
+    assert box.rounded_to(factor).size == len(cells) * math.prod(factor)

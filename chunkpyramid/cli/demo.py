@@ -15,7 +15,7 @@ import dask.array as da
 import numpy as np
 import zarr
 
-from chunkpyramid.boxes import Box, Shape, multiply
+from chunkpyramid.boxes import Box, Shape, ceil_shape, multiply
 from chunkpyramid.errors import BuildError, TargetExistsError
 from chunkpyramid.sources.phantom import phantom_image_and_labels
 from chunkpyramid.storage.new_arrays import create_array, default_compressors
@@ -59,15 +59,14 @@ def make_volumes(directory: Path, shape: Shape = SHAPE, seed: int = 0) -> dict[s
         )
 
     def make(*, block_id: Shape) -> np.ndarray[Any, Any]:
-        start = multiply(block_id, SLAB)
-        box = Box(start, tuple(a + n for a, n in zip(start, SLAB, strict=True))).clip(shape)
+        box = Box.at(multiply(block_id, SLAB), SLAB).clip(shape)
         for array, values in zip(
             arrays.values(), phantom_image_and_labels(box.start, box.shape, seed=seed), strict=True
         ):
             array[box.slices] = values
         return np.ones((1, 1, 1), dtype=np.uint8)
 
-    grid = tuple(-(-n // s) for n, s in zip(shape, SLAB, strict=True))
+    grid = ceil_shape(shape, SLAB)
     ones = tuple((1,) * n for n in grid)
     da.map_blocks(make, chunks=ones, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8)).compute()
     return arrays

@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.boxes import Box, Shape, ceil_div, ceil_shape, nested_order
+from chunkpyramid.boxes import Box, Shape, ceil_div, ceil_shape, inside, nested_order
 
-__all__ = ["clip_to_extent", "grow_block", "grow_piece", "inside", "is_direct", "open_units", "read_amplification"]
+__all__ = ["clip_to_extent", "grow_block", "grow_piece", "is_direct", "open_units", "read_amplification"]
 
 # Pieces near this size stream as fast as larger ones: the folds stay in cache, the reads span several chunks.
 PIECE_BYTES = 32 * 2**20
@@ -25,11 +25,6 @@ MOST_BLOCKS = 1_000_000
 
 # Walks of more pieces or write units than this are not followed step by step while planning.
 LONGEST_WALK = 50_000
-
-
-def inside(shape: Sequence[int], extent: Sequence[int]) -> Shape:
-    """Return the part of ``shape`` that an array of ``extent`` can fill."""
-    return tuple(min(n, e) for n, e in zip(shape, extent, strict=True))
 
 
 def clip_to_extent(shape: Shape, extent: Shape, factor: Shape) -> Shape:
@@ -129,7 +124,7 @@ def open_units(block: Shape, piece: Shape, units: Sequence[Shape], unit: Shape, 
 def _walk(whole: Shape, piece: Shape, units: tuple[Shape, ...]) -> npt.NDArray[np.intp]:
     """Return the position in `nested_order` of every piece of a block, as an array over the grid of pieces."""
     counts = ceil_shape(whole, piece)
-    pieces = nested_order(Box((0,) * len(whole), whole), piece, units)
+    pieces = nested_order(Box.whole(whole), piece, units)
     index = np.array([cell.start for cell in pieces]) // piece
     position = np.empty(counts, dtype=np.intp)
     position[tuple(index.T)] = np.arange(len(pieces))

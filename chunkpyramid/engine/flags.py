@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.boxes import Box, Shape, windows
+from chunkpyramid.boxes import Box, Shape, divide, windows
 from chunkpyramid.engine.memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.errors import BuildError
 from chunkpyramid.storage.keys import fetch, names, put
@@ -116,7 +116,7 @@ class Flags:
         return np.fromiter((_name(index) in there for index in blocks), np.bool_, window.size).reshape(window.shape)
 
     def _folder(self, kind: str, index: Shape) -> str:
-        window = tuple(i // n for i, n in zip(index, self._window, strict=True))
+        window = divide(index, self._window)
         return f"{self.path}/{kind}/{self.stage}/{_name(window)}"
 
     @cached_property

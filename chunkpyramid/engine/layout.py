@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from chunkpyramid.boxes import Box, Shape, ceil_div, ceil_shape, lcm_shape, multiply
+from chunkpyramid.boxes import Box, Shape, ceil_div, ceil_shape, inside, lcm_shape, multiply
 from chunkpyramid.engine.block_shapes import (
     clip_to_extent,
     grow_block,
     grow_piece,
-    inside,
     is_direct,
     open_units,
     read_amplification,
@@ -80,8 +79,7 @@ class Stage:
 
     def box(self, index: Sequence[int], extent: Shape) -> Box:
         """Return the voxels of the block with this index."""
-        start = multiply(index, self.block)
-        return Box(start, tuple(a + n for a, n in zip(start, self.block, strict=True))).clip(extent)
+        return Box.at(multiply(index, self.block), self.block).clip(extent)
 
 
 @dataclass(frozen=True, slots=True)

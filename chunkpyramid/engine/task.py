@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.boxes import Box, Shape, ceil_div, nested_order
+from chunkpyramid.boxes import Box, Shape, nested_order
 from chunkpyramid.engine.flags import BlockSet, Flags
 from chunkpyramid.engine.layout import Stage
 from chunkpyramid.engine.operation import BlockOperation, Writer
@@ -130,10 +130,8 @@ class BlockTask:
         """The blocks of the stage that are to be run, as a box of the grid."""
         region = self.operation.region
         if region is None:
-            return Box((0,) * len(self.stage.grid), self.stage.grid)
-        start = tuple(a // b for a, b in zip(region.start, self.stage.block, strict=True))
-        stop = tuple(ceil_div(a, b) for a, b in zip(region.stop, self.stage.block, strict=True))
-        return Box(start, stop).clip(self.stage.grid)
+            return Box.whole(self.stage.grid)
+        return region.fold(self.stage.block).clip(self.stage.grid)
 
     def _pieces(self, index: Shape, block: Box) -> Sequence[Box]:
         pieces = self.operation.choose(index, nested_order(block, self.stage.piece, self.stage.units))

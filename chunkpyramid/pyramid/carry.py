@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import zarr
 
-from chunkpyramid.boxes import Box, Shape, axis_footprint, tile
+from chunkpyramid.boxes import Box, Shape, axis_footprint, divide, inside, tile
 from chunkpyramid.engine.operation import Writer
 from chunkpyramid.errors import BuildError
 from chunkpyramid.pyramid.plan import Level, LevelStage, carry_chunks
@@ -145,7 +145,7 @@ class CarryCells:
     def read(self, reduction: Reduction, box: Box, piece: Shape, headroom: float) -> State:
         """Return the state of a box."""
         room = headroom * reduction.carry_itemsize(self.level.footprint)
-        most = room * math.prod(min(p, n) for p, n in zip(piece, self.level.shape, strict=True))
+        most = room * math.prod(inside(piece, self.level.shape))
         parts: list[Part] = []
         for cell in self.cells(box):
             tried = self.tried(cell)
@@ -173,7 +173,7 @@ class CarryCells:
     @property
     def cell_size(self) -> int:
         """Voxels of the largest cell."""
-        return math.prod(min(c, n) for c, n in zip(self.chunks, self.level.shape, strict=True))
+        return math.prod(inside(self.chunks, self.level.shape))
 
     def path(self, cell: Box, name: str, tried: str) -> str:
         """Return the path of an array of a cell, as this try has written it."""
@@ -191,7 +191,7 @@ class CarryCells:
         return bytes(found).decode()
 
     def _index(self, cell: Box) -> str:
-        return ".".join(str(a // c) for a, c in zip(cell.start, self.chunks, strict=True))
+        return ".".join(map(str, divide(cell.start, self.chunks)))
 
     def crop(self, reduction: Reduction, state: State, box: Box, part: Box) -> State:
         """Return the state of a part of a box: a copy, but where it is all of it."""
@@ -218,8 +218,7 @@ class CellsWriter:
     def flush(self) -> None:
         while self.open:
             start, parts = self.open.popitem()
-            stop = tuple(a + c for a, c in zip(start, self.carry.chunks, strict=True))
-            self.write(Box(start, stop).clip(self.carry.level.shape), parts)
+            self.write(Box.at(start, self.carry.chunks).clip(self.carry.level.shape), parts)
 
     def put(self, box: Box, state: State | None) -> None:
         if state is None:
@@ -264,7 +263,7 @@ def footprints_of(box: Box, level: Level, extent: Shape) -> Footprints:
 
 
 def whole_array(array: zarr.Array[Any]) -> Box:
-    return Box((0,) * array.ndim, array.shape)
+    return Box.whole(array.shape)
 
 
 def whole(box: Box) -> tuple[slice, ...]:

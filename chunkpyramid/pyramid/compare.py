@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.boxes import Box, Shape, multiply, tile
+from chunkpyramid.boxes import Box, Shape, divide, multiply, tile
 from chunkpyramid.engine.flags import Flags
 from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, Input, Output, Put, Wrapper, Writer
 from chunkpyramid.errors import ChunkError
@@ -153,7 +153,7 @@ class ReportingInput:
             try:
                 reader.read(chunk.clip(reader.array.shape))
             except ChunkError:
-                yield ChunkProblem(0, _index(chunk.start, reader.array.chunks), "unreadable")
+                yield ChunkProblem(0, divide(chunk.start, reader.array.chunks), "unreadable")
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class CheckedUnits(PartialUnits):
 
     def _give_up(self, start: Shape, error: ChunkError) -> None:
         del self.open[start]
-        self.found.append(ChunkProblem(self.level, _index(start, self.reader.array.chunks), "unreadable"))
+        self.found.append(ChunkProblem(self.level, divide(start, self.reader.array.chunks), "unreadable"))
 
     def _finish_shards(self) -> None:
         for start in list(self.writer.open):
@@ -208,7 +208,7 @@ class CheckedUnits(PartialUnits):
         for at, problem in enumerate(self.found):
             if problem.level == self.level:
                 first = multiply(problem.chunk, self.reader.array.chunks)
-                if _index(first, unit) == _index(start, unit):
+                if divide(first, unit) == divide(start, unit):
                     self.found[at] = replace(problem, repaired=False)
 
     def _hand_on(self, box: Box, values: npt.NDArray[Any] | None) -> None:
@@ -225,13 +225,8 @@ class CheckedUnits(PartialUnits):
                 if self.repair:
                     self.writer.write(chunk, expected)
                 self.found.append(
-                    ChunkProblem(self.level, _index(cell.start, self.reader.array.chunks), problem, self.repair)
+                    ChunkProblem(self.level, divide(cell.start, self.reader.array.chunks), problem, self.repair)
                 )
-
-
-def _index(start: Shape, chunks: Shape) -> Shape:
-    """Return the index of the chunk that begins at a voxel."""
-    return tuple(a // c for a, c in zip(start, chunks, strict=True))
 
 
 def _equal(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> bool:

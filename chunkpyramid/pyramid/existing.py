@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chunkpyramid.boxes import Shape, ceil_shape
+from chunkpyramid.boxes import Shape, ceil_shape, divide
 from chunkpyramid.engine.machine import memory_bytes
 from chunkpyramid.engine.memory import keeping_to_limit
 from chunkpyramid.errors import ArgumentError
@@ -115,7 +115,7 @@ def _factors(pyramid: Pyramid) -> list[Shape]:
                 f"the level {level.path!r} of {pyramid.group} has dtype {level.dtype}, but level 0 has "
                 f"{pyramid.levels[0].dtype}: only pyramids of build_pyramid can be computed again"
             )
-        factors.append(tuple(t // b for t, b in zip(total, before, strict=True)))
+        factors.append(divide(total, before))
         before = total
     return factors
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chunkpyramid.boxes import Shape, ceil_shape
-from chunkpyramid.engine.block_shapes import inside
+from chunkpyramid.boxes import Shape, ceil_shape, divide, inside
 from chunkpyramid.engine.layout import OutputLayout, Stage
 from chunkpyramid.engine.memory import BASELINE, graph_bytes, process_peak
 from chunkpyramid.pyramid.factors import cumulative_factors
@@ -57,7 +56,7 @@ class Level:
 
     def factor_from(self, finer: Level) -> Shape:
         """Return the factor from a finer level to this one."""
-        return tuple(c // s for c, s in zip(self.cumulative, finer.cumulative, strict=True))
+        return divide(self.cumulative, finer.cumulative)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import zarr
 
 from chunkpyramid.arguments import region_box
-from chunkpyramid.boxes import Box, Shape, ceil_div, multiply
+from chunkpyramid.boxes import Box, multiply
 from chunkpyramid.engine.job import run_steps
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.operation import ArrayOutput, Output, Wrapper, Writer
@@ -99,7 +99,7 @@ def update_pyramid(
         journal = Journal.create(own.group, run, {"fingerprint": update_fingerprint(box)})
         create_carry(journal.scratch, existing.plan.stages, existing.plan.levels, existing.reduction)
         plan = existing.plan
-        whole = _whole_voxels(box, plan.levels[-1].cumulative)
+        whole = box.rounded_to(plan.levels[-1].cumulative)
         steps = fold_steps(
             plan,
             existing.reduction,
@@ -155,7 +155,7 @@ class Region(Wrapper):
 
     def _write_units_above(self, level: Level) -> Box:
         """Return the region of level 0 under all write units of a level that are written."""
-        whole = _whole_voxels(self.box, multiply(level.write_unit, level.cumulative))
+        whole = self.box.rounded_to(multiply(level.write_unit, level.cumulative))
         return whole.clip(self.levels[0].shape)
 
 
@@ -186,9 +186,3 @@ class UpdatedUnits(PartialUnits):
             raise ChunkError(
                 f"{error}; an update of the region {format_region(self.needs_no_reading)} would write it anew"
             ) from error
-
-
-def _whole_voxels(box: Box, factor: Shape) -> Box:
-    start = tuple(a // f for a, f in zip(box.start, factor, strict=True))
-    stop = tuple(ceil_div(b, f) for b, f in zip(box.stop, factor, strict=True))
-    return Box(multiply(start, factor), multiply(stop, factor))

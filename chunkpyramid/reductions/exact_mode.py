@@ -110,8 +110,7 @@ class ExactMode(Reduction):
             levels.append(self._target(shape, self._order(state), out))
         if keep_state or isinstance(state, Runs):
             return self._make_levels(state, factors, keep_state, levels), levels
-        whole = Box((0,) * len(shape), state.shape)
-        for cell in tile(whole, self._box_shape(state, factors)):
+        for cell in tile(Box.whole(state.shape), self._box_shape(state, factors)):
             box = cell.clip(state.shape)
             voxels = State(state.values[box.slices], state.footprints)
             parts = []

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import zarr
 from zarr.abc.store import RangeByteRequest
 
-from chunkpyramid.boxes import Box, Shape, tile
+from chunkpyramid.boxes import Box, Shape, divide, tile
 from chunkpyramid.errors import BuildError, ChunkError, OvertakenError
 from chunkpyramid.storage.access import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.storage.chunked_array import ChunkedArray
@@ -230,8 +230,7 @@ def store_encoded(array: ChunkedArray, encoded: Sequence[tuple[str, Encoded]]) -
 
 
 def unreadable(what: str, start: Shape, unit: Shape, array: ChunkedArray, error: Exception) -> ChunkError:
-    index = tuple(a // n for a, n in zip(start, unit, strict=True))
-    return ChunkError(f"{what} {index} of {array.name} cannot be read: {type(error).__name__}: {error}")
+    return ChunkError(f"{what} {divide(start, unit)} of {array.name} cannot be read: {type(error).__name__}: {error}")
 
 
 def at_once(store: Any) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.boxes import Box, Shape, divide
 from chunkpyramid.storage.codec import ChunkCodec, codec_for
 from chunkpyramid.storage.shards import ShardLayout
 
@@ -55,11 +55,11 @@ class ChunkedArray:
 
     def key(self, start: Shape, unit: Shape) -> str:
         """Return the key of the chunk or shard that begins at a voxel."""
-        return self.prefix + self.path_of(tuple(a // n for a, n in zip(start, unit, strict=True)))
+        return self.prefix + self.path_of(divide(start, unit))
 
     def place_in_shard(self, layout: ShardLayout, chunk: Box) -> Shape:
         """Return where in its shard a chunk is."""
-        return layout.place_of(tuple(a // c for a, c in zip(chunk.start, self.chunks, strict=True)))
+        return layout.place_of(divide(chunk.start, self.chunks))
 
 
 def chunked(array: zarr.Array[Any]) -> ChunkedArray:

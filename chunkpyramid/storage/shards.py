@@ -16,7 +16,7 @@ import numpy.typing as npt
 import zarr
 from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 
-from chunkpyramid.boxes import Box, Shape, ceil_shape
+from chunkpyramid.boxes import Box, Shape, ceil_shape, divide
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.storage.access import most_encoded
 from chunkpyramid.storage.codec import as_json, one_chunk_codec, sharding_codec
@@ -42,7 +42,7 @@ class ShardLayout:
             raise ArgumentError(f"the array {array} is not sharded")
         self.shape: Shape = tuple(map(int, array.shards or ()))
         self.chunks: Shape = tuple(map(int, array.chunks))
-        self.counts = tuple(s // c for s, c in zip(self.shape, self.chunks, strict=True))
+        self.counts = divide(self.shape, self.chunks)
         configuration = as_json(codec.to_dict())["configuration"]
         self.index_first = configuration["index_location"] == "start"
         # no index is all zeros, which would be taken for an empty chunk

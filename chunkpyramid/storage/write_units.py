@@ -62,8 +62,7 @@ class WriteUnits:
         """Hand on the chunks that were delivered in part, and finish all write units."""
         while self.open:
             start, (voxels, _) = self.open.popitem()
-            stop = tuple(a + c for a, c in zip(start, self.array.chunks, strict=True))
-            self._hand_on(Box(start, stop).clip(self.array.shape), voxels)
+            self._hand_on(Box.at(start, self.array.chunks).clip(self.array.shape), voxels)
         self._finish_shards()
 
     def _finish_shards(self) -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.arguments import per_axis, reordered, true_or_false, whole_number
-from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.boxes import Box, Shape, inside
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Reading
@@ -235,7 +235,7 @@ class Mapped(CheckedBuild):
 
     def _demand(self, piece: Shape) -> int:
         """Return the bytes for a piece of what the function takes, and of its halo."""
-        around = tuple(min(n + 2 * h, e) for n, h, e in zip(piece, self.halo, self.source.shape, strict=True))
+        around = inside([n + 2 * h for n, h in zip(piece, self.halo, strict=True)], self.source.shape)
         given, own = math.prod(around), math.prod(piece)
         # what lies around a piece is read and decoded in chunks that are cut
         chunk = math.prod(self._reading.chunks or (0,)) * self._has_halo

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkpyramid.boxes import Box, Shape, ceil_shape, lcm_shape, multiply, nested_order, tile
+from chunkpyramid.boxes import Box, Shape, ceil_shape, inside, lcm_shape, multiply, nested_order, tile
 from chunkpyramid.engine.block_shapes import (
     BLOCK_BYTES,
     BLOCKS_PER_SLOT,
@@ -20,7 +20,6 @@ from chunkpyramid.engine.block_shapes import (
     clip_to_extent,
     grow_block,
     grow_piece,
-    inside,
     is_direct,
     open_units,
     read_amplification,
