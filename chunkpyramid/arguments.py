@@ -13,6 +13,7 @@ from chunkpyramid.errors import ArgumentError
 
 __all__ = [
     "is_per_level",
+    "one_of",
     "per_axis",
     "per_level",
     "region_box",
@@ -40,6 +41,14 @@ def true_or_false(value: Any, argument: str) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ArgumentError(f"{argument} must be True or False, but {value!r} was given")
     return bool(value)
+
+
+def one_of(value: Any, argument: str, allowed: Sequence[str], *, default: str | None = None) -> str:
+    """Return ``value``, or raise `ArgumentError` if it is neither one of the words ``allowed`` nor the ``default``."""
+    if not isinstance(value, str) or (value not in allowed and value != default):
+        others = "" if default is None else f"{default!r} or "
+        raise ArgumentError(f"{argument} must be {others}one of {', '.join(allowed)}, but {value!r} was given")
+    return value
 
 
 def per_axis(

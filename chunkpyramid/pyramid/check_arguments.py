@@ -10,6 +10,7 @@ import numpy as np
 from zarr.storage import MemoryStore
 
 from chunkpyramid._version import __version__
+from chunkpyramid.arguments import one_of
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.machine import memory_bytes
 from chunkpyramid.engine.memory import keeping_to_limit
@@ -71,8 +72,7 @@ def check_build(
     fingerprint, and the dtype ``made``.
     """
     layout, name, zarr_format = options.layout, options.name, options.zarr_format
-    if layout not in LAYOUTS:
-        raise ArgumentError(f"layout must be one of {LAYOUTS}, but {layout!r} was given")
+    one_of(layout, "layout", LAYOUTS)
     check_name(name, is_folder=options.labels_of is not None)
     labelled = None
     if options.labels_of is not None:

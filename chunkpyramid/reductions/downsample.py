@@ -7,13 +7,13 @@ not from the level before it.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from chunkpyramid.arguments import one_of, whole_number
 from chunkpyramid.boxes import ceil_shape
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.reductions.kernels import Array, Factor, memory_order
@@ -254,13 +254,9 @@ def _simple_levels(img: npt.ArrayLike, factor: FactorLike, num_mips: int, method
 
 
 def _levels(array: Array, factor: Factor, count: int, count_name: str, method: str, **rules: Any) -> list[Array]:
-    number = _integer(count)
-    if number is None or number < 1:
-        raise ArgumentError(f"{count_name}: {count!r} was given, an integer of at least 1 is needed")
-    if isinstance(method, str) and method == "auto":
+    number = whole_number(count, count_name, least=1)
+    if one_of(method, "method", METHODS, default="auto") == "auto":
         method = auto_method(array.dtype)
-    elif method not in METHODS:
-        raise ArgumentError(f"method: {method!r} was given, allowed are 'auto', {', '.join(map(repr, METHODS))}")
     reduction = resolve_method(method, array.dtype, **rules)
     order = memory_order(array) or "C"
     shape = array.shape
@@ -285,30 +281,15 @@ def _as_array(array: npt.ArrayLike) -> Array:
 
 
 def _full_factor(factor: FactorLike, ndim: int, *, may_be_short: bool) -> Factor:
-    single = _integer(factor)
-    if single is not None:
-        entries: list[int | None] = [single] * ndim
-    elif isinstance(factor, Sequence | np.ndarray) and not isinstance(factor, str | bytes):
-        entries = [_integer(entry) for entry in factor]
-        if may_be_short and 0 < len(entries) < ndim:
-            entries += [1] * (ndim - len(entries))
+    if isinstance(factor, Sequence | np.ndarray) and not isinstance(factor, str | bytes) and np.ndim(factor):
+        entries = [whole_number(entry, "factor", least=1) for entry in factor]
     else:
-        entries = []
-    steps = tuple(entry for entry in entries if entry is not None and entry >= 1)
-    if len(steps) != ndim or len(entries) != ndim:
-        allowed = f"at most {ndim}" if may_be_short else f"exactly {ndim}"
+        entries = [whole_number(factor, "factor", least=1)] * ndim
+    if may_be_short and 0 < len(entries) < ndim:
+        entries += [1] * (ndim - len(entries))
+    if len(entries) != ndim:
         raise ArgumentError(
-            f"factor: {factor!r} was given for an array of {ndim} axes: "
-            f"give an integer of at least 1, or {allowed} of them"
+            f"factor must be a whole number, or {'at most' if may_be_short else 'exactly'} {ndim} of them for an array "
+            f"of {ndim} axes, but {factor!r} was given"
         )
-    return steps
-
-
-def _integer(value: Any) -> int | None:
-    """An integer of any kind as an int; None for everything else, bool included."""
-    if isinstance(value, bool | np.bool_):
-        return None
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
+    return tuple(entries)

@@ -270,4 +270,4 @@ def checked_background(background: Any, dtype: np.dtype[Any]) -> Any:
             raise ValueError("not whole")
         return np.array(whole, dtype).item() if dtype.kind != "b" else (False, True)[whole]
     except (TypeError, ValueError, OverflowError, IndexError) as error:
-        raise ArgumentError(f"background: {background!r} was given, which no voxel of dtype {dtype} can be") from error
+        raise ArgumentError(f"background must be a voxel of dtype {dtype}, but {background!r} was given") from error

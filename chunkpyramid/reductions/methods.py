@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from chunkpyramid.arguments import one_of, true_or_false
 from chunkpyramid.boxes import AxisFootprint, ceil_shape
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.reductions.exact_mode import ExactMode
@@ -51,8 +52,8 @@ class Mode(Reduction):
     def check_factor(self, factor: Factor) -> None:
         if math.prod(factor) > MOST_VOTES:
             raise ArgumentError(
-                f"factor: {tuple(factor)} was given, a mode of {math.prod(factor)} voxels; at most {MOST_VOTES} "
-                "can vote: give a smaller factor and more levels"
+                f"factor must be of at most {MOST_VOTES} voxels for a mode, all of which vote, but {tuple(factor)} was "
+                "given: give a smaller factor and more levels"
             )
 
     def _usable_factor(self, shape: tuple[int, ...], factor: Factor) -> Factor:
@@ -321,11 +322,10 @@ def resolve_method(
     rounding: str = "nearest",
 ) -> Reduction:
     """Look up the reduction of this name (not "auto") for a dtype."""
-    if not isinstance(name, str) or name not in _REDUCTIONS:
-        raise ArgumentError(f"method: {name!r} was given, the methods are auto, {', '.join(METHODS)}")
-    if not isinstance(sparse, bool | np.bool_):
-        raise ArgumentError(f"sparse must be True or False, but {sparse!r} was given")
-    reduction = _REDUCTIONS[name]
+    reduction = _REDUCTIONS.get(one_of(name, "method", METHODS, default="auto"))
+    if reduction is None:
+        raise ArgumentError(f"method {name!r} stands for one of {', '.join(METHODS)}: see auto_method")
+    sparse = true_or_false(sparse, "sparse")
     try:
         given = np.dtype(dtype)
     except TypeError as error:
@@ -340,8 +340,7 @@ def resolve_method(
     if sparse and not reduction.can_be_sparse:
         capable = [other for other, kind in _REDUCTIONS.items() if kind.can_be_sparse]
         raise ArgumentError(f"sparse: method {name!r} cannot leave out the background, only {', '.join(capable)} can")
-    if rounding not in ROUNDINGS:
-        raise ArgumentError(f"rounding: {rounding!r} was given, allowed are {', '.join(map(repr, ROUNDINGS))}")
+    one_of(rounding, "rounding", ROUNDINGS)
     # A background is of no use to dtypes without numbers.
     value = checked_background(background, native) if native in NUMBERS else background
-    return reduction(name=name, dtype=native, sparse=bool(sparse), background=value, rounding=rounding)
+    return reduction(name=name, dtype=native, sparse=sparse, background=value, rounding=rounding)

@@ -178,8 +178,8 @@ class Reduction:
         """The factor, checked, and no longer than the axes: a footprint has no voxels beyond them."""
         if len(factor) != len(shape) or min(factor) < 1:
             raise ArgumentError(
-                f"factor: {tuple(factor)} was given for an array of shape {shape}: "
-                "give one integer of at least 1 per axis"
+                f"factor must be one whole number of at least 1 per axis of the shape {shape}, but {tuple(factor)} was "
+                "given"
             )
         self.check_factor(factor)
         return tuple(map(min, factor, shape))
