@@ -46,8 +46,8 @@ def true_or_false(value: Any, argument: str) -> bool:
 def one_of(value: Any, argument: str, allowed: Sequence[str], *, default: str | None = None) -> str:
     """Return ``value``, or raise `ArgumentError` if it is neither one of the words ``allowed`` nor the ``default``."""
     if not isinstance(value, str) or (value not in allowed and value != default):
-        others = "" if default is None else f"{default!r} or "
-        raise ArgumentError(f"{argument} must be {others}one of {', '.join(allowed)}, but {value!r} was given")
+        words = ", ".join(map(repr, allowed)) if default is None else f"{default!r}, {', '.join(allowed)}"
+        raise ArgumentError(f"{argument} must be one of {words}, but {value!r} was given")
     return value
 
 
