@@ -41,13 +41,13 @@ def floor_of(module: str) -> int:
 
 
 PLANNING = [
-    "engine.blocking",
+    "engine.block_shapes",
     "engine.layout",
     "engine.memory",
-    "pyramid.chunking",
+    "pyramid.chunk_shapes",
     "pyramid.factors",
     "pyramid.plan",
-    "pyramid.planner",
+    "pyramid.plan_stages",
 ]
 PURE = [
     module for module in MODULES if floor_of(module) < 2 and module not in ("internals", "sources.phantom", "_version")

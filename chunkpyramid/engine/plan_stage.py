@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from chunkpyramid.boxes import Shape, ceil_shape
 from chunkpyramid.engine.layout import Limits, OutputLayout, Reading, Stage, bytes_read, lay_out
-from chunkpyramid.engine.machine import Machine
 from chunkpyramid.engine.memory import process_peak
 from chunkpyramid.errors import PlanError
 from chunkpyramid.storage.access import ChunkAccess
@@ -19,8 +19,7 @@ __all__ = ["plan_stage"]
 def plan_stage(
     reading: Reading,
     demand: Callable[[Shape], int],
-    memory_limit: int,
-    machine: Machine,
+    limits: Limits,
     *,
     outputs: Sequence[OutputLayout] = (),
     write_access: ChunkAccess | None = None,
@@ -32,6 +31,8 @@ def plan_stage(
     ----------
     demand : callable
         Returns the bytes that the operation itself takes for a piece of this shape.
+    limits : Limits
+        What the stage may take at most.
     outputs : sequence of OutputLayout
         What is written; they share the shape of what is read.
     write_access : ChunkAccess, optional
@@ -48,20 +49,19 @@ def plan_stage(
     alignments = [shape for shape in (reading.shards, reading.chunks, reading.lazy_chunks) if shape is not None]
     least = math.inf
     best: tuple[int, Stage, int] | None = None
-    for threads in range(machine.threads, 0, -1):
-        slots = max(1, machine.slots * threads // machine.threads)
-        limits = Limits(memory_limit, threads, slots, machine.baseline)
+    for threads in range(limits.threads, 0, -1):
+        some = replace(limits, threads=threads, slots=max(1, limits.slots * threads // limits.threads))
         for alignment in [*alignments, None]:
-            stage = _stage(reading, outputs, demand, limits, alignment, write_access or ChunkAccess(), kept)
-            peak = process_peak(stage.memory, stage.tasks, threads, machine.baseline)
+            stage = _stage(reading, outputs, demand, some, alignment, write_access or ChunkAccess(), kept)
+            peak = process_peak(stage.memory, stage.tasks, threads, limits.baseline)
             least = min(least, peak)
-            if peak <= memory_limit and (best is None or stage.bytes_read < best[0]):
+            if peak <= limits.memory and (best is None or stage.bytes_read < best[0]):
                 best = stage.bytes_read, stage, threads
     if best is not None:
         return best[1], best[2]
     raise PlanError(
         f"the operation needs at least {format_bytes(least, up=True)} of memory, but memory_limit is "
-        f"{format_bytes(memory_limit)}: raise memory_limit, or choose smaller chunks or shards"
+        f"{format_bytes(limits.memory)}: raise memory_limit, or choose smaller chunks or shards"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Step, run_steps
 from chunkpyramid.engine.journal import Journal
-from chunkpyramid.engine.layout import Reading, Stage
+from chunkpyramid.engine.layout import Limits, Reading, Stage
 from chunkpyramid.engine.machine import Machine, memory_bytes
 from chunkpyramid.engine.memory import keeping_to_limit
 from chunkpyramid.engine.operation import ArrayInput, BaseOperation, Input, Output, Put, Writer
@@ -181,10 +181,9 @@ class ReduceJob:
 def _planned(
     source: Source, demand: Callable[[Shape], int], limit: int, machine: Machine, kept: Shape | None = None
 ) -> tuple[Stage, int]:
-    reading = reading_of(source)
+    reading, limits = reading_of(source), Limits(limit, machine.threads, machine.slots)
     return keeping_to_limit(
-        lambda baseline: plan_stage(reading, demand, limit, replace(machine, baseline=baseline), kept=kept),
-        machine.baseline,
+        lambda baseline: plan_stage(reading, demand, replace(limits, baseline=baseline), kept=kept), machine.baseline
     )
 
 

@@ -20,7 +20,7 @@ from chunkpyramid.engine.runs import begin_run
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.omero import with_windows
 from chunkpyramid.pyramid.check_arguments import check_build
-from chunkpyramid.pyramid.checked_build import CheckedBuild
+from chunkpyramid.pyramid.checked_build import CheckedBuild, FoldRecipe
 from chunkpyramid.pyramid.extremes import read_extremes
 from chunkpyramid.pyramid.factors import FactorLike
 from chunkpyramid.pyramid.level_coordinates import write_coordinates
@@ -193,7 +193,7 @@ def build_pyramid(
     resume, overwrite = true_or_false(resume, "resume"), true_or_false(overwrite, "overwrite")
     check_progress(progress)
     return carry_out(
-        check_build(source, target, options),
+        check_build(source, target, options, FoldRecipe()),
         storage_options=storage_options,
         resume=resume,
         overwrite=overwrite,
@@ -226,7 +226,7 @@ def plan_pyramid(source: Any, target: Any = None, **options: Any) -> PyramidPlan
     [(512, 512), (256, 256), (128, 128)]
     """
     told = {name: value for name, value in options.items() if name not in RUN_OPTIONS}
-    return check_build(source, target, BuildOptions(**told)).plan
+    return check_build(source, target, BuildOptions(**told), FoldRecipe()).plan
 
 
 # what `help` tells of it

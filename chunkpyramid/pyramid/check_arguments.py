@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
 from chunkpyramid.metadata.missing import leaving_out_missing, stored_attributes
 from chunkpyramid.metadata.physical_units import is_known_unit
-from chunkpyramid.pyramid.checked_build import CheckedBuild, LevelFormat
+from chunkpyramid.pyramid.checked_build import CheckedBuild, LevelFormat, Recipe
 from chunkpyramid.pyramid.chunk_shapes import default_chunks, resolve_chunks, resolve_first_chunks, resolve_shards
 from chunkpyramid.pyramid.factors import cumulative_factors, resolve_factors
 from chunkpyramid.pyramid.labelled import kept_elsewhere, open_labelled
@@ -27,7 +27,6 @@ from chunkpyramid.pyramid.level_coordinates import rehearse_coordinates
 from chunkpyramid.pyramid.naming import check_name, free_paths, group_of_source, level_paths
 from chunkpyramid.pyramid.options import BuildOptions
 from chunkpyramid.pyramid.plan import Level, PlanRequest, make_levels
-from chunkpyramid.pyramid.plan_stages import make_plan
 from chunkpyramid.pyramid.source_coordinates import variables_of_levels, warn_of_coordinates
 from chunkpyramid.pyramid.unfinished import level_paths_of, source_of
 from chunkpyramid.reductions.methods import auto_method, resolve_method
@@ -63,14 +62,8 @@ PACKING = (
 )
 
 
-def check_build(
-    source: Any, target: Any, options: BuildOptions, *, told: Mapping[str, Any] | None = None, made: Any = None
-) -> CheckedBuild:
-    """Check all arguments of `build_pyramid` and plan the build.
-
-    What is not built of the voxels of the source, but of what an operation makes of them, has that ``told`` in its
-    fingerprint, and the dtype ``made``.
-    """
+def check_build(source: Any, target: Any, options: BuildOptions, recipe: Recipe) -> CheckedBuild:
+    """Check all arguments of `build_pyramid` and plan the build."""
     layout, name, zarr_format = options.layout, options.name, options.zarr_format
     one_of(layout, "layout", LAYOUTS)
     check_name(name, is_folder=options.labels_of is not None)
@@ -104,9 +97,9 @@ def check_build(
         factor, levels = labelled.factor(factor, base), labelled.levels(levels)
     if layout == "datatree":
         _refuse_clashes(base, opened.variables, name)
-    if told is not None and made != opened.dtype:
+    dtype = opened.dtype.newbyteorder("=") if recipe.dtype is None else recipe.dtype
+    if dtype != opened.dtype.newbyteorder("="):
         opened = _with_other_values(opened)
-    dtype = opened.dtype.newbyteorder("=") if told is None else made
     method = options.method
     if method == "auto":
         method = "mode" if opened.is_labels or labelled is not None else auto_method(dtype)
@@ -161,7 +154,7 @@ def check_build(
     compressors = options.compressors
     if isinstance(compressors, str) and compressors == "auto":
         compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))
-    fill_value = dtype.type(0 if opened.fill_value is None or told is not None else opened.fill_value)
+    fill_value = dtype.type(0 if opened.fill_value is None or not recipe.keeps_values else opened.fill_value)
     dimension_names: tuple[str, ...] | None = base.names
     if zarr_format == 2 and "_FillValue" in opened.attributes and opened.missing is not None:
         fill_value = dtype.type(opened.missing)
@@ -190,14 +183,17 @@ def check_build(
         read_shards=opened.read_shards,
         lazy_chunks=opened.lazy_chunks,
         writes_level_0=not in_place,
-        copies_level_0=not in_place and opened.is_zarr and told is None and same_encoding(opened.array, rehearsed),
+        copies_level_0=not in_place
+        and opened.is_zarr
+        and recipe.keeps_values
+        and same_encoding(opened.array, rehearsed),
         source_access=chunk_access(opened.array, opened.array.store) if opened.is_zarr else ChunkAccess(),
         target_access=chunk_access(rehearsed, opened.array.store if in_place else getattr(target, "store", target)),
         memory_limit=memory_bytes(options.memory_limit, machine),
         threads=machine.threads,
         slots=machine.slots,
     )
-    plan = keeping_to_limit(lambda baseline: make_plan(replace(request, baseline=baseline)), machine.baseline)
+    plan = keeping_to_limit(lambda baseline: recipe.plan(replace(request, baseline=baseline)), machine.baseline)
     plan = replace(plan, hints=opened.hints)
     request = replace(request, baseline=plan.baseline)
     checked = CheckedBuild(
@@ -215,7 +211,7 @@ def check_build(
         version,
         name,
         layout,
-        told or {},
+        recipe,
     )
     if layout == "flat":
         warn_of_viewers(checked)

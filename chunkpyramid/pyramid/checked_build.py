@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 import zarr
@@ -30,7 +31,7 @@ from chunkpyramid.storage.new_arrays import create_array
 from chunkpyramid.storage.nodes import entries, level_array
 from chunkpyramid.storage.presence import Presence, metadata_digest
 
-__all__ = ["CheckedBuild", "LevelFormat"]
+__all__ = ["CheckedBuild", "FoldRecipe", "LevelFormat", "Recipe"]
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,61 @@ class LevelFormat:
         )
 
 
+class Recipe(Protocol):
+    """How the levels are made of a source: ``dtype`` is that of level 0, None if it is the source's.
+
+    Where one ``keeps_values``, level 0 is the source; and ``fingerprint`` is what else tells it from others.
+    """
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None: ...
+    @property
+    def keeps_values(self) -> bool: ...
+    @property
+    def fingerprint(self) -> Mapping[str, Any]: ...
+
+    def plan(self, request: PlanRequest) -> PyramidPlan:
+        """Return the plan that makes these levels."""
+
+    def steps(self, checked: CheckedBuild, group: zarr.Group, journal: Journal) -> Sequence[Step]:
+        """Return the stages of the plan with what they do to the blocks."""
+
+
+class FoldRecipe:
+    """Every level is folded from the voxels of the source."""
+
+    dtype = None
+    keeps_values = True
+    fingerprint: Mapping[str, Any] = MappingProxyType({})
+
+    def plan(self, request: PlanRequest) -> PyramidPlan:
+        return make_plan(request)
+
+    def steps(self, checked: CheckedBuild, group: zarr.Group, journal: Journal) -> Sequence[Step]:
+        def wrap(fold: Fold) -> BlockOperation:
+            if checked.has_windows and fold.stage.reads == "source":
+                return SeeExtremes(fold, checked.reduction, checked.channel_axis)
+            return fold
+
+        return fold_steps(
+            checked.plan,
+            checked.reduction,
+            checked.source.array,
+            {level.index: level_array(group, level.path) for level in checked.plan.levels},
+            journal.scratch,
+            skips_blank=checked.format.fills_with_zeros,
+            present=checked.present,
+            wrap=wrap,
+        )
+
+
 @dataclass(frozen=True)
 class CheckedBuild:
     """A checked and planned build.
 
     ``present`` tells whether the arrays that are read are still those that were planned with. ``group`` is the group of
     the source in a build in place, else None, ``image`` the image that labels are made for, and ``variables`` the
-    coordinate variables of every level. ``told`` tells of an operation whose result is built, if it is not the source.
+    coordinate variables of every level. ``recipe`` is how the levels are made.
     """
 
     source: Source
@@ -88,7 +137,7 @@ class CheckedBuild:
     ome_version: str
     name: str
     layout: str
-    told: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe
 
     @property
     def in_place(self) -> bool:
@@ -204,26 +253,11 @@ class CheckedBuild:
         """Return this build with the blocks of one that was begun, maybe with other memory or on another machine."""
         stages = tuple((int(first), int(last), tuple(map(int, block))) for first, last, block in begun)
         request = replace(self.request, begun=stages)
-        return replace(self, request=request, plan=replace(make_plan(request), hints=self.plan.hints))
+        return replace(self, request=request, plan=replace(self.recipe.plan(request), hints=self.plan.hints))
 
     def steps(self, group: zarr.Group, journal: Journal) -> Sequence[Step]:
         """Return the stages with what they do to the blocks, once the arrays are there."""
-
-        def wrap(fold: Fold) -> BlockOperation:
-            if self.has_windows and fold.stage.reads == "source":
-                return SeeExtremes(fold, self.reduction, self.channel_axis)
-            return fold
-
-        return fold_steps(
-            self.plan,
-            self.reduction,
-            self.source.array,
-            {level.index: level_array(group, level.path) for level in self.plan.levels},
-            journal.scratch,
-            skips_blank=self.format.fills_with_zeros,
-            present=self.present,
-            wrap=wrap,
-        )
+        return self.recipe.steps(self, group, journal)
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
@@ -242,7 +276,7 @@ class CheckedBuild:
             "zarr_format": self.format.zarr_format,
             "layout": self.layout,
             "compressors": repr(self.format.compressors),
-            **self.told,
+            **self.recipe.fingerprint,
         }
 
 

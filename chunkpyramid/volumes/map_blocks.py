@@ -15,8 +15,8 @@ from chunkpyramid.arguments import per_axis, reordered, true_or_false, whole_num
 from chunkpyramid.boxes import Box, Shape, inside
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.journal import Journal
-from chunkpyramid.engine.layout import Reading
-from chunkpyramid.engine.memory import keeping_to_limit
+from chunkpyramid.engine.layout import Limits, Reading
+from chunkpyramid.engine.memory import process_peak
 from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BaseOperation, Input, Output, Put, Writer
 from chunkpyramid.engine.plan_stage import plan_stage
 from chunkpyramid.engine.progress import Progress, check_progress
@@ -26,8 +26,9 @@ from chunkpyramid.pyramid.build import carry_out
 from chunkpyramid.pyramid.check_arguments import check_build
 from chunkpyramid.pyramid.checked_build import CheckedBuild
 from chunkpyramid.pyramid.options import BuildOptions
-from chunkpyramid.pyramid.plan import LevelOutput, LevelStage
+from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, PyramidPlan
 from chunkpyramid.sources.open import open_source
+from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume, open_volume
 from chunkpyramid.storage.access import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.storage.nodes import level_array
@@ -162,10 +163,9 @@ def map_blocks(
         storage_options=storage_options,
         memory_limit=memory_limit,
     )
-    told = {"operation": "map_blocks", "function": code_digest(function), "halo": list(around)}
-    checked = Mapped.of(check_build(source, target, options, told=told, made=made), function, around, each)
+    recipe = FunctionRecipe(function, around, each, made, opened)
     result = carry_out(
-        checked,
+        check_build(source, target, options, recipe),
         storage_options=storage_options,
         resume=resume,
         overwrite=overwrite,
@@ -175,50 +175,45 @@ def map_blocks(
 
 
 @dataclass(frozen=True)
-class Mapped(CheckedBuild):
-    """A checked target whose level 0 is what a function makes of the source."""
+class FunctionRecipe:
+    """Level 0 is what a function makes of the source, and there is no other level."""
 
-    function: Callable[[npt.NDArray[Any]], Any] = np.asarray
-    halo: Shape = ()
-    bytes_per_voxel: int = 0
+    function: Callable[[npt.NDArray[Any]], Any]
+    halo: Shape
+    bytes_per_voxel: int
+    dtype: np.dtype[Any]
+    source: Source
 
-    @staticmethod
-    def of(checked: CheckedBuild, function: Callable[..., Any], halo: Shape, bytes_per_voxel: int) -> Mapped:
-        """Return a checked target with the stage that makes its level 0."""
-        told = {field.name: getattr(checked, field.name) for field in fields(checked)}
-        return Mapped(**told, function=function, halo=halo, bytes_per_voxel=bytes_per_voxel).planned(None)
+    keeps_values = False
 
-    def continuing(self, begun: Sequence[Sequence[Any]]) -> Mapped:
-        ((_, _, block),) = begun
-        return self.planned(tuple(map(int, block)))
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return {"operation": "map_blocks", "function": code_digest(self.function), "halo": list(self.halo)}
 
-    def planned(self, block: Shape | None) -> Mapped:
-        from chunkpyramid.engine.scheduler import active_machine
-
-        (level,) = self.plan.levels
+    def plan(self, request: PlanRequest) -> PyramidPlan:
+        (level,) = request.levels
         output = LevelOutput(
-            level=0,
-            factor=level.factor,
-            unit=level.write_unit,
-            chunk=level.chunks,
-            itemsize=self.format.dtype.itemsize,
+            level=0, factor=level.factor, unit=level.write_unit, chunk=level.chunks, itemsize=self.dtype.itemsize
         )
-        reading, machine = self._reading, active_machine(self.source.uncounted_bytes)
-        stage, threads = keeping_to_limit(
-            lambda baseline: plan_stage(
-                reading,
-                self._demand,
-                self.request.memory_limit,
-                replace(machine, baseline=baseline),
-                outputs=[output],
-                write_access=self.request.target_access,
-                kept=block,
-            ),
-            machine.baseline,
+        stage, threads = plan_stage(
+            self._reading,
+            self._demand,
+            Limits(request.memory_limit, request.threads, request.slots, request.baseline),
+            outputs=[output],
+            write_access=request.target_access,
+            kept=next((block for _, _, block in request.begun), None),
         )
         told = {field.name: getattr(stage, field.name) for field in fields(stage)}
-        own = LevelStage(**told, source_level=0, reads="source", last_level=0)
-        return replace(self, plan=replace(self.plan, stages=(own,), threads=threads))
+        return PyramidPlan(
+            levels=request.levels,
+            stages=(LevelStage(**told, source_level=0, reads="source", last_level=0),),
+            method="map_blocks",
+            dtype=str(self.dtype),
+            memory_limit=request.memory_limit,
+            peak_bytes=process_peak(stage.memory, stage.tasks, threads, request.baseline),
+            threads=threads,
+            baseline=request.baseline,
+        )
 
     @property
     def _reading(self) -> Reading:
@@ -240,28 +235,27 @@ class Mapped(CheckedBuild):
         # what lies around a piece is read and decoded in chunks that are cut
         chunk = math.prod(self._reading.chunks or (0,)) * self._has_halo
         itemsize = self.source.dtype.itemsize
-        return given * self.bytes_per_voxel + 2 * (given - own + chunk) * itemsize + own * self.format.dtype.itemsize
+        return given * self.bytes_per_voxel + 2 * (given - own + chunk) * itemsize + own * self.dtype.itemsize
 
-    def steps(self, group: zarr.Group, journal: Journal) -> Sequence[Step]:
-        """Return the one step, which makes level 0."""
-        (stage,) = self.plan.stages
-        array, source = level_array(group, self.plan.levels[0].path), self.source
-        name = stage.outputs[0].name
+    def steps(self, checked: CheckedBuild, group: zarr.Group, journal: Journal) -> Sequence[Step]:
+        (stage,) = checked.plan.stages
+        (output,) = stage.outputs
+        source = self.source
         read: Input | None = None
         if source.is_zarr:
             read = ArrayInput("the source", source.array)
         elif self._has_halo:
             read = LazyInput(source.array)
-        output = ArrayOutput(name, array, stage.outputs[0].factor)
+        array = level_array(group, checked.plan.levels[0].path)
         operation = MapPieces(
             function=self.function,
             halo=self.halo,
             extent=source.shape,
-            dtype=self.format.dtype,
+            dtype=checked.format.dtype,
             input=read,
-            outputs=(output,),
+            outputs=(ArrayOutput(output.name, array, output.factor),),
         )
-        return [Step(stage, operation, source.shape, self.present, None if read is not None else source.array)]
+        return [Step(stage, operation, source.shape, checked.present, None if read is not None else source.array)]
 
 
 @dataclass(frozen=True)
