@@ -1,4 +1,4 @@
-"""The boxes in which several levels are made at a time, so that what one level leaves to the next is still in a cache."""
+"""The boxes in which several levels are made, so that what one level leaves to the next is still in a cache."""
 
 from __future__ import annotations
 

@@ -281,10 +281,11 @@ cdef vector[Py_ssize_t] _checked_box(tuple box, tuple shape, list steps) except 
     if len(box) != len(shape):
         raise ValueError(f"box: {len(shape)} entries are needed, one for each axis, not {len(box)}")
     for axis, (length, size) in enumerate(zip(box, shape)):
-        footprint = prod([step.factor[axis] for step in steps])
-        if not 1 <= length <= size or (length < size and length % footprint != 0):
-            raise ValueError(
-                f"box: {length} voxels on axis {axis}, where a multiple of {footprint}, or all {size}, are needed"
-            )
+        if length != size:
+            footprint = prod([step.factor[axis] for step in steps])
+            if not 1 <= length < size or length % footprint != 0:
+                raise ValueError(
+                    f"box: {length} voxels on axis {axis}, where a multiple of {footprint}, or all {size}, are needed"
+                )
         checked.push_back(length)
     return checked
