@@ -6,23 +6,15 @@ the installed package, but not a module beside it. So the tests run from a check
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from glob import glob
 from itertools import chain
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-KERNELS = "kernels"
-SOURCES = [
-    "_kernels.pyx",
-    "driver.cpp",
-    "runs.cpp",
-    "transpose.cpp",
-    "variant_baseline.cpp",
-    "variant_v3.cpp",
-    "variant_v4.cpp",
-]
-HEADERS = ["kernels", "variant", "elements", "rows", "sum", "extreme", "mode", "render", "runs", "transpose"]
+# For each folder of kernels/ the module that is made of it. The one whose sources take longest is compiled first.
+MODULES = {"reduce": "reduce", "runs": "runs", "labels": "labels", "common": "transpose"}
 
 # Contracted multiplications and additions would round floats differently from one machine to the next. That nobody
 # catches floating-point exceptions changes no value, and lets loops with a choice in them be vectorised. Python's own
@@ -35,40 +27,38 @@ SANITIZERS = ["-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize
 if SANITIZED:
     OPTIONS += [*SANITIZERS, "-fno-wrapv", "-O1", "-g", "-fno-omit-frame-pointer"]
 
-kernels = Extension(
-    "_chunkpyramid_kernels",
-    [f"{KERNELS}/{name}" for name in SOURCES],
-    depends=[f"{KERNELS}/{name}.hpp" for name in HEADERS],
-    include_dirs=[KERNELS],
-    extra_compile_args=OPTIONS,
-    extra_link_args=SANITIZERS,
-    language="c++",
-)
 
-labels = Extension(
-    "_chunkpyramid_labels",
-    [f"{KERNELS}/labels/{name}" for name in ("_labels.pyx", "count.cpp")],
-    depends=[f"{KERNELS}/labels/count.hpp"],
-    include_dirs=[f"{KERNELS}/labels"],
-    extra_compile_args=OPTIONS,
-    extra_link_args=SANITIZERS,
-    language="c++",
-)
+def extension(folder, module):
+    return Extension(
+        f"_chunkpyramid_{module}",
+        # those that begin with an underscore are written by Cython
+        [f"kernels/{folder}/_{module}.pyx", *sorted(glob(f"kernels/{folder}/[!_]*.cpp"))],
+        depends=sorted(glob("kernels/common/*.hpp") + glob(f"kernels/{folder}/*.hpp")),
+        include_dirs=["kernels"],
+        extra_compile_args=OPTIONS,
+        extra_link_args=SANITIZERS,
+        language="c++",
+    )
 
 
 class ParallelBuild(build_ext):
-    """Compiles the sources of an extension at the same time: the instruction sets take most of the minute."""
+    """Compiles all sources of all extensions at the same time: the instruction sets take most of the minute."""
 
     def build_extensions(self):
         compile_some = self.compiler.compile
 
         def compile_all(sources, **options):
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                objects = pool.map(lambda source: compile_some([source], **options), sources)
-                return list(chain.from_iterable(objects))
+            objects = pool.map(lambda source: compile_some([source], **options), sources)
+            return list(chain.from_iterable(objects))
 
         self.compiler.compile = compile_all
-        super().build_extensions()
+        # the threads that setuptools has for the extensions only wait for those that compile
+        self.parallel = True
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            super().build_extensions()
 
 
-setup(ext_modules=cythonize([kernels, labels]), cmdclass={"build_ext": ParallelBuild})
+setup(
+    ext_modules=cythonize([extension(folder, module) for folder, module in MODULES.items()]),
+    cmdclass={"build_ext": ParallelBuild},
+)

@@ -32,7 +32,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import _chunkpyramid_kernels as kernels
+import _chunkpyramid_reduce as kernels
 import numpy as np
 
 from chunkpyramid import downsample

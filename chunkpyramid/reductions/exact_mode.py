@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import _chunkpyramid_kernels as kernels
+import _chunkpyramid_runs as kernels
 import numpy as np
 
 from chunkpyramid.boxes import AxisFootprint, Box, Shape, ceil_shape, tile
 from chunkpyramid.errors import ArgumentError
+from chunkpyramid.reductions.box_shape import box_shape
 from chunkpyramid.reductions.kernels import (
     Array,
     Factor,
@@ -110,13 +111,15 @@ class ExactMode(Reduction):
             levels.append(self._target(shape, self._order(state), out))
         if keep_state or isinstance(state, Runs):
             return self._make_levels(state, factors, keep_state, levels), levels
-        for cell in tile(Box.whole(state.shape), self._box_shape(state, factors)):
-            box = cell.clip(state.shape)
-            voxels = State(state.values[box.slices], state.footprints)
+        turn = slice(None, None, -1) if self._order(state) == "F" else slice(None)
+        box = box_shape(state.shape[turn], [factor[turn] for factor in factors], BOX_VOXELS)
+        for cell in tile(Box.whole(state.shape), box[turn]):
+            part = cell.clip(state.shape)
+            voxels = State(state.values[part.slices], state.footprints)
             parts = []
             for factor, level in zip(factors, levels, strict=True):
-                box = box.fold(factor)
-                parts.append(level[box.slices])
+                part = part.fold(factor)
+                parts.append(level[part.slices])
             self._make_levels(voxels, factors, False, parts)
         return None, levels
 
@@ -128,18 +131,6 @@ class ExactMode(Reduction):
             assert following is not None
             following = self._fold(following, factor, keep_state=keep_state or index < len(factors), out=level)
         return following
-
-    def _box_shape(self, state: State, factors: Sequence[Factor]) -> Shape:
-        """Whole footprints of the last level; slow axes are cut first, and none if there is but one level."""
-        box = list(state.shape)
-        axes = range(len(box)) if self._order(state) == "C" else reversed(range(len(box)))
-        for axis in axes:
-            if len(factors) == 1 or math.prod(box) <= BOX_VOXELS:
-                break
-            least = math.prod(factor[axis] for factor in factors)
-            rest = math.prod(box) // box[axis]
-            box[axis] = min(box[axis], max(1, BOX_VOXELS // (rest * least)) * least)
-        return tuple(box)
 
     def _order(self, state: State) -> Order:
         return state.order if isinstance(state, Runs) else memory_order(state.values) or "C"

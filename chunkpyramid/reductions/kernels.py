@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import _chunkpyramid_kernels as kernels
+import _chunkpyramid_reduce as kernels
 import numpy as np
 import numpy.typing as npt
 
 from chunkpyramid.boxes import AxisFootprint, ceil_shape
 from chunkpyramid.errors import ArgumentError
+from chunkpyramid.reductions.box_shape import box_shape
 
 __all__ = [
     "INT128",
@@ -46,6 +47,10 @@ Order = Literal["C", "F"]
 # NumPy has no integers of 128 bits: these fields are one, on a little-endian machine.
 UINT128 = np.dtype([("low", "u8"), ("high", "u8")])
 INT128 = np.dtype([("low", "u8"), ("high", "i8")])
+
+# Several levels are made of boxes of about this size, so that sums are still in a cache when the next level reads them.
+# Smaller boxes would stay in the second level, but to begin with a new stretch of memory so often takes longer.
+BOX_BYTES = 2**22
 
 _KERNEL_DTYPES = {UINT128: "uint128", INT128: "int128", np.dtype(bool): "uint8"} | {
     np.dtype(name): name for name in kernels.DTYPE_CODES if not name.endswith("128")
@@ -189,6 +194,7 @@ def reduce_levels(
         oriented(counts),
         dtype=_KERNEL_DTYPES[values.dtype],
         steps=kernel_steps,
+        box=box_shape(values.shape[turn], [step.factor for step in kernel_steps], BOX_BYTES // values.dtype.itemsize),
         background=b"" if background is None else background.tobytes(),
         truncate=truncate,
         sparse=sparse,

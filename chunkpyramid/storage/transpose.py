@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import _chunkpyramid_kernels as kernels
+import _chunkpyramid_transpose as kernels
 import numpy as np
 import numpy.typing as npt
 

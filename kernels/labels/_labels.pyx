@@ -1,9 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
 """Compiled operations on arrays of labels. Everything checks its arguments; nothing here knows about NumPy."""
 
-from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint64_t
+
+include "../common/arrays.pxi"
 
 
 cdef extern from "count.hpp" namespace "chunkpyramid" nogil:
@@ -47,37 +48,34 @@ def count(array, bint with_boxes, Py_ssize_t most, Py_ssize_t voxel):
     voxel : int
         The first voxel that was not counted.
     """
-    cdef Py_buffer view
+    cdef _HeldArray held = _HeldArray(array, False)
+    cdef Py_buffer* view = &held.view
     cdef CountedArray counted
     cdef LabelCounts counts
     cdef Py_ssize_t fields
     cdef bint is_done
-    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
+    if not 1 <= view.ndim <= MOST_COUNTED_AXES:
+        raise ValueError(f"an array must have 1 to {MOST_COUNTED_AXES} axes, but it has {view.ndim}")
+    if view.itemsize not in (1, 2, 4, 8):
+        raise ValueError(f"labels must have 1, 2, 4 or 8 bytes, but they have {view.itemsize}")
+    if most < 1 or voxel < 0:
+        raise ValueError(f"most must be at least 1 and voxel at least 0, but they are {most} and {voxel}")
+    counted.data = <const char*>view.buf
+    counted.itemsize = view.itemsize
+    counted.axes = view.ndim
+    for axis in range(view.ndim):
+        counted.shape[axis] = view.shape[axis]
+        counted.strides[axis] = view.strides[axis]
+    fields = 1 + 3 * view.ndim if with_boxes else 1
+    with nogil:
+        is_done = count_labels(counted, with_boxes, most, voxel, counts)
     try:
-        if not 1 <= view.ndim <= MOST_COUNTED_AXES:
-            raise ValueError(f"an array must have 1 to {MOST_COUNTED_AXES} axes, but it has {view.ndim}")
-        if view.itemsize not in (1, 2, 4, 8):
-            raise ValueError(f"labels must have 1, 2, 4 or 8 bytes, but they have {view.itemsize}")
-        if most < 1 or voxel < 0:
-            raise ValueError(f"most must be at least 1 and voxel at least 0, but they are {most} and {voxel}")
-        counted.data = <const char*>view.buf
-        counted.itemsize = view.itemsize
-        counted.axes = view.ndim
-        for axis in range(view.ndim):
-            counted.shape[axis] = view.shape[axis]
-            counted.strides[axis] = view.strides[axis]
-        fields = 1 + 3 * view.ndim if with_boxes else 1
-        with nogil:
-            is_done = count_labels(counted, with_boxes, most, voxel, counts)
-        try:
-            if not is_done:
-                raise MemoryError("there is not enough memory for the statistics of all labels")
-            return (
-                PyBytes_FromStringAndSize(<char*>counts.labels, counts.size * 8),
-                PyBytes_FromStringAndSize(<char*>counts.statistics, counts.size * fields * 8),
-                voxel,
-            )
-        finally:
-            release(counts)
+        if not is_done:
+            raise MemoryError("there is not enough memory for the statistics of all labels")
+        return (
+            PyBytes_FromStringAndSize(<char*>counts.labels, counts.size * 8),
+            PyBytes_FromStringAndSize(<char*>counts.statistics, counts.size * fields * 8),
+            voxel,
+        )
     finally:
-        PyBuffer_Release(&view)
+        release(counts)

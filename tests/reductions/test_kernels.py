@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import _chunkpyramid_kernels as kernels
+import _chunkpyramid_reduce as kernels
 import numpy as np
 import pytest
 from helpers.fast_oracles import fast_levels

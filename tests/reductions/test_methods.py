@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import _chunkpyramid_kernels as kernels
+import _chunkpyramid_reduce as kernels
 import numpy as np
 import pytest
 from helpers.oracles import oracle_levels
@@ -437,7 +437,7 @@ def test_reductions_travel_between_processes() -> None:
 
 
 def test_the_environment_chooses_the_kernels() -> None:
-    program = "import _chunkpyramid_kernels as k; print(k.used())"
+    program = "import _chunkpyramid_reduce as k; print(k.used())"
     for name in kernels.variants():
         environment = {**os.environ, "CHUNKPYRAMID_KERNELS": name}
         done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)

@@ -117,14 +117,14 @@ template <class T> struct Counter {
         __builtin_memset(table, -1, std::size_t(mask + 1) * sizeof(Position));
     }
 
-    inline __attribute__((always_inline)) Index slot(T value) const {
+    ALWAYS_INLINE Index slot(T value) const {
         using Bits = typename Traits<T>::Bits;
         const Bits bits = same(value, T{}) ? Bits(0) : reinterpret<Bits>(value);  // -0.0 is 0.0
         const std::uint64_t mixed = std::uint64_t(bits) ^ std::uint64_t(bits) >> 32;
         return Index(mixed * 0x9e3779b97f4a7c15u >> shift);
     }
 
-    inline __attribute__((always_inline)) Position position(T value) {
+    ALWAYS_INLINE Position position(T value) {
         if (is_nan(value)) return add(value);  // which equals nothing
         Index at = slot(value);
         for (; load<Position>(table, at) >= 0; at = (at + 1) & mask) {
@@ -135,13 +135,13 @@ template <class T> struct Counter {
         return add(value);
     }
 
-    inline __attribute__((always_inline)) Position add(T value) {
+    ALWAYS_INLINE Position add(T value) {
         store(values, distinct, value);
         store(counts, distinct, Position(0));
         return distinct++;
     }
 
-    inline __attribute__((always_inline)) T most_frequent(T otherwise) const {
+    ALWAYS_INLINE T most_frequent(T otherwise) const {
         if (distinct == 0) return otherwise;
         Position most = 0;
         for (Position i = 1; i < distinct; ++i) {

@@ -1,12 +1,13 @@
-// Walks the output rows of an N-d reduction and calls the row functions. Not templated: all it knows of the
-// elements is their size.
-#include "kernels.hpp"
+// Walks the output rows of a job and calls the row functions. Not templated: all it knows of the elements is their size.
+// Only included by chain.cpp.
+#pragma once
+
+#include "buffer.hpp"
+#include "simplify.hpp"
 
 #include <algorithm>
-#include <cstddef>
+#include <cstdint>
 #include <cstring>
-#include <memory>
-#include <new>
 #include <vector>
 
 namespace chunkpyramid {
@@ -23,70 +24,6 @@ constexpr Index LONGEST_TILE = 1 << 14;
 // So few elements in a row are channels beside each other, as in colour images.
 constexpr Index MOST_CHANNELS = 16;
 
-// Several levels are made of boxes of about this size, so that sums are still in a cache when the next level reads them.
-// Smaller boxes would stay in the second level, but to begin with a new stretch of memory so often takes longer.
-constexpr Index BOX_BYTES = 1 << 22;
-
-bool is_input(int role) { return role == VALUES || role == COUNTS; }
-
-bool is_plain(const Axis& axis) { return axis.factor == 1 && axis.weight == axis.last_weight; }
-
-bool mergeable(const Job& job, const Axis& slow, const Axis& fast) {
-    if (!is_plain(slow) || !is_plain(fast)) return false;
-    for (int role = 0; role < ROLES; ++role) {
-        if (job.data[role] && slow.strides[role] != fast.strides[role] * fast.size) return false;
-    }
-    return true;
-}
-
-// Rewrites the job with as few and as long axes as possible. `row`: the axis of the rows, which stays even if this box
-// has but one element of it, for no other axis has unit stride.
-void simplify(Job& job, int row) {
-    std::int64_t scalar_weight = 1;
-    int kept = 0;
-    for (int i = 0; i < job.axes; ++i) {
-        Axis axis = job.axis[i];
-        if (axis.out_size == 1) axis.weight = axis.last_weight;
-        if (axis.size == 1 && i != row && (axis.factor == 1 || !job.replicate)) {
-            scalar_weight *= axis.weight;
-            continue;
-        }
-        if (kept > 0 && mergeable(job, job.axis[kept - 1], axis)) {
-            const Axis& slow = job.axis[--kept];
-            axis.size *= slow.size;
-            axis.out_size *= slow.out_size;
-            axis.weight = axis.last_weight = axis.weight * slow.weight;
-        }
-        job.axis[kept++] = axis;
-    }
-    // A row and the axis of its neighbours always exist; the latter takes the weights of the axes left out.
-    const int added = kept == 0 ? 2 : 1;
-    std::copy_backward(job.axis, job.axis + kept, job.axis + kept + added);
-    for (int i = 0; i < added; ++i) {
-        job.axis[i] = {};
-        job.axis[i].size = job.axis[i].out_size = job.axis[i].factor = job.axis[i].weight = 1;
-        job.axis[i].last_weight = 1;
-    }
-    job.axis[0].weight = job.axis[0].last_weight = scalar_weight;
-    job.axes = kept + added;
-}
-
-// The last axis of more than one element, before anything is cut.
-int row_axis(const Job& job) {
-    int row = job.axes - 1;
-    while (row > 0 && job.axis[row].size == 1) --row;
-    return row;
-}
-
-bool has_unit_stride(const Job& job) {
-    const Axis& axis = job.axis[job.axes - 1];
-    for (int role = 0; role < ROLES; ++role) {
-        const Index size = is_input(role) ? axis.size : axis.out_size;
-        if (job.data[role] && size > 1 && axis.strides[role] != job.itemsize[role]) return false;
-    }
-    return true;
-}
-
 std::int64_t weight_of(const Axis& axis, Index index) {
     return index + 1 < axis.out_size ? axis.weight : axis.last_weight;
 }
@@ -95,22 +32,6 @@ std::int64_t weight_of(const Axis& axis, Index index) {
 Index end_of_weight(const Axis& axis, Index begin) {
     return axis.weight == axis.last_weight || begin + 1 == axis.out_size ? axis.out_size : axis.out_size - 1;
 }
-
-// Memory of no value yet.
-class Buffer {
-  public:
-    char* reserve(Index bytes) {
-        if (bytes > bytes_) {
-            memory_.reset(new char[std::size_t(bytes)]);
-            bytes_ = bytes;
-        }
-        return memory_.get();
-    }
-
-  private:
-    std::unique_ptr<char[]> memory_;
-    Index bytes_ = 0;
-};
 
 // Takes `length` bytes out of every `step` bytes, `count` times. Short stretches are copied with what follows them,
 // which the next ones overwrite: copies of a known length are faster than calls. What is read has to go on that far.
@@ -335,132 +256,5 @@ class Walk {
     Index found_[MAX_AXES + 2];  // what find_rows() was called with
 };
 
-// The jobs of all levels, box by box of what the first one reads.
-class Chain {
-  public:
-    Chain(Job* jobs, int count) : jobs_(jobs), count_(count), axes_(jobs[0].axes), intermediate_(count) {
-        choose_box();
-        for (int k = 0; k + 1 < count; ++k) keep_for_the_next(k);
-    }
-
-    Outcome all_boxes() {
-        Index start[MAX_AXES] = {};
-        for (;;) {
-            const Outcome outcome = one_box(start);
-            if (outcome != DONE) return outcome;
-            int i = axes_ - 1;
-            for (; i >= 0; --i) {
-                start[i] += box_[i];
-                if (start[i] < jobs_[0].axis[i].size) break;
-                start[i] = 0;
-            }
-            if (i < 0) return DONE;
-        }
-    }
-
-  private:
-    struct Intermediate {
-        Buffer values, counts;
-        char* data[ROLES] = {};
-    };
-
-    // Whole footprints of the last level; slow axes are cut first, and none if there is but one level.
-    void choose_box() {
-        Index bytes = jobs_[0].itemsize[VALUES];
-        for (int i = 0; i < axes_; ++i) bytes *= box_[i] = jobs_[0].axis[i].size;
-        for (int i = 0; count_ > 1 && i < axes_ && bytes > BOX_BYTES; ++i) {
-            Index least = 1;
-            for (int k = 0; k < count_; ++k) least = std::min(least * jobs_[k].axis[i].factor, box_[i]);
-            const Index rest = bytes / box_[i];
-            box_[i] = std::min(box_[i], std::max(Index(1), BOX_BYTES / rest / least) * least);
-            bytes = rest * box_[i];
-        }
-    }
-
-    void keep_for_the_next(int k) {
-        Job& job = jobs_[k];
-        Job& next = jobs_[k + 1];
-        const auto keep = [&](Role out, Role in, Buffer& memory) {
-            if (!job.data[out]) {
-                Index stride = job.itemsize[out];
-                for (int i = axes_ - 1; i >= 0; --i) {
-                    Index size = box_[i];
-                    for (int j = 0; j <= k; ++j) size = (size - 1) / jobs_[j].axis[i].factor + 1;
-                    job.axis[i].strides[out] = stride;
-                    stride *= size;
-                }
-                intermediate_[k].data[out] = memory.reserve(stride);
-            }
-            for (int i = 0; i < axes_; ++i) next.axis[i].strides[in] = job.axis[i].strides[out];
-        };
-        keep(OUT_VALUES, VALUES, intermediate_[k].values);
-        if (job.sparse) keep(OUT_COUNTS, COUNTS, intermediate_[k].counts);
-    }
-
-    Outcome one_box(const Index* start) {
-        Index from[MAX_AXES], size[MAX_AXES];
-        for (int i = 0; i < axes_; ++i) {
-            from[i] = start[i];
-            size[i] = std::min(box_[i], jobs_[0].axis[i].size - start[i]);
-        }
-        char* values = jobs_[0].data[VALUES];
-        char* counts = jobs_[0].data[COUNTS];
-        for (int k = 0; k < count_; ++k) {
-            const Job& whole_job = jobs_[k];
-            Job job;
-            // most of the axes are not there
-            std::memcpy(&job, &whole_job, offsetof(Job, axis) + axes_ * sizeof(Axis));
-            if (k == 0) {
-                job.data[VALUES] = moved(job, VALUES, values, from);
-                job.data[COUNTS] = moved(job, COUNTS, counts, from);
-            } else {
-                job.data[VALUES] = values;
-                job.data[COUNTS] = counts;
-            }
-            for (int i = 0; i < axes_; ++i) {
-                Axis& axis = job.axis[i];
-                const Index whole = axis.out_size;
-                axis.size = size[i];
-                axis.out_size = size[i] = (size[i] - 1) / axis.factor + 1;
-                from[i] /= axis.factor;
-                if (from[i] + size[i] < whole) axis.last_weight = axis.weight;
-            }
-            for (const Role role : {OUT_VALUES, OUT_COUNTS, RENDERED}) {
-                job.data[role] = moved(job, role, job.data[role], from);
-            }
-            for (const Role role : {OUT_VALUES, OUT_COUNTS}) {
-                if (intermediate_[k].data[role]) job.data[role] = intermediate_[k].data[role];
-            }
-            values = job.data[OUT_VALUES];
-            counts = job.data[OUT_COUNTS];
-            simplify(job, row_axis(whole_job));
-            if (!has_unit_stride(job)) return NOT_UNIT_STRIDE;
-            Walk(job, workspace_).all_lines();
-        }
-        return DONE;
-    }
-
-    char* moved(const Job& job, int role, char* data, const Index* by) const {
-        for (int i = 0; data && i < axes_; ++i) data += by[i] * job.axis[i].strides[role];
-        return data;
-    }
-
-    Job* const jobs_;
-    const int count_;
-    const int axes_;
-    Index box_[MAX_AXES];
-    std::vector<Intermediate> intermediate_;
-    Workspace workspace_;
-};
-
 }  // namespace
-
-Outcome run(Job* jobs, int count) noexcept {
-    try {
-        return Chain(jobs, count).all_boxes();
-    } catch (const std::bad_alloc&) {
-        return NO_MEMORY;
-    }
-}
-
 }  // namespace chunkpyramid

@@ -1,7 +1,7 @@
 // Copying between arrays whose fastest axes differ, such as one in Fortran order to one in C order.
 #pragma once
 
-#include "kernels.hpp"
+#include "axes.hpp"
 
 namespace chunkpyramid {
 

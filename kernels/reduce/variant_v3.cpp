@@ -1,4 +1,4 @@
-#include "kernels.hpp"
+#include "table.hpp"
 
 // What loops gain from in x86-64-v3, on the compiler that can say so within a file.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)

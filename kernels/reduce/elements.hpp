@@ -3,10 +3,9 @@
 //
 // Elements are read and written with memcpy: rows may be unaligned, and a pair may be read as one wider word.
 
-#define INLINE static inline __attribute__((always_inline))
-#define INLINE_LAMBDA __attribute__((always_inline))
-#define INDEPENDENT _Pragma("GCC ivdep")
-#define UNROLLED _Pragma("GCC unroll 8")
+#include "common/hints.hpp"
+
+#define INLINE static ALWAYS_INLINE
 
 namespace chunkpyramid {
 namespace VARIANT {
@@ -84,7 +83,7 @@ template <class T> INLINE typename Traits<T>::Wider widen(T value) { return valu
 INLINE double widen(Half value) { return to_float(value); }
 
 template <class T> INLINE T narrow(double value) { return T(value); }
-template <> inline __attribute__((always_inline)) Half narrow<Half>(double value) { return to_half(value); }
+template <> ALWAYS_INLINE Half narrow<Half>(double value) { return to_half(value); }
 
 template <class T> INLINE bool is_nan(T value) { return value != value; }
 INLINE bool is_nan(Half value) { return (value.bits & 0x7fff) > 0x7c00; }
@@ -103,7 +102,7 @@ template <class T> struct Background {
     bool nan;
     explicit Background(T from) : value(from), nan(is_nan(from)) {}
     explicit Background(const char* data) : Background(load<T>(data, 0)) {}
-    inline __attribute__((always_inline)) bool matches(T other) const {
+    ALWAYS_INLINE bool matches(T other) const {
         if constexpr (is_floating<T>) return same(value, other) | (nan & is_nan(other));
         return same(value, other);
     }

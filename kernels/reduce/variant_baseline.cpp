@@ -1,4 +1,4 @@
-#include "kernels.hpp"
+#include "table.hpp"
 
 #define VARIANT baseline
 #include "variant.hpp"

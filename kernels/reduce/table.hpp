@@ -1,5 +1,7 @@
-// What the row functions (variant.hpp), the driver (driver.cpp) and the Cython module share.
+// The row functions of all methods and dtypes: what they take, and the table in which the other files find them.
 #pragma once
+
+#include "common/axes.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -7,8 +9,7 @@
 
 namespace chunkpyramid {
 
-using Index = std::ptrdiff_t;
-
+// In the order of common/dtypes.pxi.
 enum Dtype {
     UINT8, UINT16, UINT32, UINT64, UINT128,
     INT8, INT16, INT32, INT64, INT128,
@@ -77,40 +78,5 @@ struct Table {
 const Table* baseline_table();
 const Table* v3_table();
 const Table* v4_table();
-
-constexpr int MAX_AXES = 64;
-
-enum Role { VALUES, COUNTS, OUT_VALUES, OUT_COUNTS, RENDERED, ROLES };
-
-struct Axis {
-    Index size;      // of the inputs
-    Index out_size;  // of the outputs: ceil(size / factor)
-    Index factor;
-    Index strides[ROLES];
-    std::int64_t weight, last_weight;  // level-0 voxels under each output index but the last, and under the last
-};
-
-// An N-d reduction. The last axis (but for axes of size 1) must have unit stride in every array that is present
-// (data not null).
-struct Job {
-    char* data[ROLES];
-    Index itemsize[ROLES];
-    Fold fold;       // null: the inputs are rendered as they are
-    Render render;   // null: nothing is rendered
-    Mean mean;       // may be null
-    bool replicate;  // voxels missing at the edge: replicas of the edge (mode), or left out
-    bool reversed;   // scan order: first axis fastest
-    bool truncate;
-    bool sparse;  // sums have counts
-    char background[16];
-    int axes;
-    Axis axis[MAX_AXES + 2];
-};
-
-enum Outcome { DONE, NO_MEMORY, NOT_UNIT_STRIDE };
-
-// Each job but the first reads what the one before it folded; an intermediate result that has no array of its own is
-// only kept as long as the next job needs it.
-Outcome run(Job* jobs, int count) noexcept;
 
 }  // namespace chunkpyramid

@@ -1,7 +1,9 @@
 // Exact modes: every voxel of a level is a list of runs (label, count), sorted by label.
 #pragma once
 
-#include "kernels.hpp"
+#include "common/axes.hpp"
+
+#include <cstdint>
 
 namespace chunkpyramid {
 
