@@ -14,7 +14,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 # For each folder of kernels/ the module that is made of it. The one whose sources take longest is compiled first.
-MODULES = {"reduce": "reduce", "runs": "runs", "labels": "labels", "common": "transpose"}
+MODULES = {"reduce": "reduce", "exact_mode": "exact_mode", "labels": "labels", "common": "transpose"}
 
 # Contracted multiplications and additions would round floats differently from one machine to the next. That nobody
 # catches floating-point exceptions changes no value, and lets loops with a choice in them be vectorised. Python's own

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import _chunkpyramid_runs as kernels
+import _chunkpyramid_exact_mode as kernels
 import numpy as np
 
 from chunkpyramid.boxes import AxisFootprint, Box, Shape, ceil_shape, tile

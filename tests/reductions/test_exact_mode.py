@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import _chunkpyramid_runs as kernels
+import _chunkpyramid_exact_mode as kernels
 import dask
 import numpy as np
 import numpy.typing as npt
