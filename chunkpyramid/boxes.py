@@ -151,10 +151,14 @@ def nested_order(box: Box, piece: Sequence[int], units: Sequence[Sequence[int]])
     """
     # by size and not by level: the carry of the last level is in chunks, which shards of finer levels can exceed
     coarsest_first = sorted(units, key=math.prod, reverse=True)
+    # no two pieces start in one unit that is no larger than they are, and they come in C order
+    larger = list(
+        itertools.takewhile(lambda unit: any(u > p for u, p in zip(unit, piece, strict=True)), coarsest_first)
+    )
     pieces = [cell.shift(box.start) for cell in tile(Box.whole(box.shape), piece)]
 
     def key(cell: Box) -> list[Shape]:
-        return [divide(cell.start, unit) for unit in coarsest_first]
+        return [divide(cell.start, unit) for unit in larger]
 
     return [cell.intersect(box) for cell in sorted(pieces, key=key)]
 

@@ -124,8 +124,9 @@ def build_pyramid(
     storage_options : dict, optional
         For URLs, as fsspec takes them.
     memory_limit : int or str, optional
-        Bytes, or a string such as "2 GiB", for the whole process (each worker). A NumPy source is not counted.
-        Default: half of what the process may use.
+        Bytes, or a string such as "2 GiB", for the whole process (each worker). What the process has already counts,
+        unless it is more than the limit leaves, of which a warning is logged then; a NumPy source does not. Default:
+        half of what the process may use.
     resume : bool
         Continue an unfinished build with the same plan, skipping the blocks that are done. If it is still at work in
         another process, that one ends with `OvertakenError`. One that has been finished is returned as it is.
