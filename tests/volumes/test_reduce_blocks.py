@@ -16,7 +16,7 @@ from hypothesis.extra import numpy as npst
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid.engine import reduce as engine_reduce
+from chunkpyramid.engine import reduce_job as engine_reduce
 from chunkpyramid.engine.memory import BASELINE
 from chunkpyramid.engine.records import Merger
 
