@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import Any
 
 import dask
+import dask.multiprocessing
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -22,6 +25,15 @@ def synchronous() -> Iterator[None]:
     """All dask work in this thread, one task at a time."""
     with dask.config.set(scheduler="synchronous"):
         yield
+
+
+@pytest.fixture(scope="session")
+def worker_processes() -> Iterator[ProcessPoolExecutor]:
+    """Two processes for Dask, which start when there is work for them: starting some for each test would take long."""
+    with ProcessPoolExecutor(
+        2, mp_context=get_context("spawn"), initializer=dask.multiprocessing.initialize_worker_process
+    ) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")

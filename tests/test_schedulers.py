@@ -9,7 +9,6 @@ import multiprocessing.pool
 import os
 import re
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from helpers.cluster import cluster
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
@@ -30,21 +30,6 @@ from chunkpyramid.engine.scheduler import active_machine
 SHAPE = (33, 40, 37)
 VOXELS = np.random.default_rng(0).normal(1000, 300, SHAPE).astype(np.float32)
 OPTIONS: dict[str, Any] = {"method": "mean", "levels": 3, "chunks": 8, "memory_limit": "1 GiB"}
-
-
-@contextlib.contextmanager
-def cluster(*, processes: bool) -> Iterator[Any]:
-    distributed = pytest.importorskip("distributed")
-    with (
-        warnings.catch_warnings(),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=4, processes=processes, dashboard_address=":0", memory_limit="2 GiB"
-        ) as local,
-        distributed.Client(local),
-    ):
-        warnings.simplefilter("ignore", ResourceWarning)
-        yield
-    gc.collect()
 
 
 @contextlib.contextmanager

@@ -33,8 +33,8 @@ COPIES = 4
 
 
 def read_only(values: Any) -> Any:
-    """Return a view of voxels that cannot be written to: they may be the user's own."""
-    view = values.view()
+    """Return a view of voxels that cannot be written to, as they may be the user's own, in native byte order."""
+    view = values.astype(values.dtype.newbyteorder("="), copy=False).view()
     view.flags.writeable = False
     return view
 

@@ -32,6 +32,9 @@ from chunkpyramid.internals import keys_of_worker, pool_size
 
 __all__ = ["active_machine", "run_stage"]
 
+# errors of Python's pools of processes and of distributed, which is not imported here
+LOST_WORKERS = {"BrokenProcessPool", "KilledWorker"}
+
 
 def active_machine(uncounted: int = 0) -> Machine:
     """Return what the Dask scheduler offers that ``compute`` would use now.
@@ -92,13 +95,26 @@ def run_stage(
                 report(int(np.count_nonzero(done)))
             if done.all():
                 continue
-            _compute(_graph(task, source, done, window), done, workers, report)
+            try:
+                _compute(_graph(task, source, done, window), done, workers, report)
+            except Exception as error:
+                if not _is_lost_worker(error):
+                    raise
+                raise BuildError(
+                    f"a process that ran blocks of {task.operation.name} has died, which happens when it takes more "
+                    f"memory than the system lets it have: {error}; {task.operation.advice}"
+                ) from error
             lost = int(np.count_nonzero(~task.flags.done(window)))
             if lost:
                 raise BuildError(
                     f"{lost} of {done.size} blocks ran, but what they wrote is not in the target: dask's workers write "
                     "elsewhere; give a target that all of them see under one name, such as a shared folder or a URL"
                 )
+
+
+def _is_lost_worker(error: Exception) -> bool:
+    """Whether an error tells that a worker has died, and maybe those that were to replace it."""
+    return any(kind.__name__ in LOST_WORKERS for kind in type(error).__mro__)
 
 
 class Views:

@@ -365,8 +365,8 @@ def only_level_0(attributes: Mapping[str, Any], own: int | None) -> dict[str, An
 
 
 def json_number(value: Any) -> Any:
-    """Return a number as JSON can hold it: NaN and infinities as strings."""
+    """Return a number as JSON can hold it: NaN, infinities and complex numbers as strings."""
     number = value.item() if hasattr(value, "item") else value
-    if isinstance(number, float) and not math.isfinite(number):
+    if isinstance(number, complex) or (isinstance(number, float) and not math.isfinite(number)):
         return str(number)
     return number

@@ -27,7 +27,8 @@ __all__ = ["Volume", "open_volume"]
 class Volume:
     """A volume: voxels that are read when they are asked for, and where they are.
 
-    ``volume[box]`` reads voxels, as NumPy arrays are indexed.
+    ``volume[box]`` reads voxels, as NumPy arrays are indexed, in native byte order. Those of an array that is in memory
+    are not copied, and cannot be written to.
 
     Attributes
     ----------
@@ -61,7 +62,7 @@ class Volume:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._source.dtype
+        return self._source.dtype.newbyteorder("=")
 
     @property
     def ndim(self) -> int:
@@ -93,7 +94,13 @@ class Volume:
         return self._source.is_labels
 
     def __getitem__(self, box: Any) -> npt.NDArray[Any]:
-        return np.asarray(self.array[box])
+        voxels = np.asarray(self.array[box])
+        found = voxels.astype(self.dtype, copy=False)
+        if found is voxels and not self._source.is_zarr:
+            # what is in memory is the user's own
+            found = found.view()
+            found.flags.writeable = False
+        return found
 
     def __repr__(self) -> str:
         where = store_id(self._source.array) if self._source.is_zarr else type(self.array).__name__
@@ -109,7 +116,8 @@ class Volume:
             lazy = da.from_zarr(self.array)
         elif self._source.in_memory is not None:
             lazy = da.from_array(self.array)
-        return lazy
+        native: da.Array = lazy.astype(self.dtype)
+        return native
 
     def to_xarray(self) -> xr.DataArray:
         """Return the volume as a DataArray of dask's, with the centres of the voxels as coordinates."""

@@ -366,3 +366,9 @@ def test_no_task_is_most_of_a_petabyte() -> None:
     with dask.config.set(scheduler="threads", num_workers=2):
         plan = cp.plan_pyramid(volume, {}, chunks=64, shards=1024, method="mean", memory_limit="16 GiB")
     assert plan.stages[0].tasks > 100
+
+
+def test_complex_voxels_are_strided(tmp_path: Path) -> None:
+    values = (np.arange(35).reshape(5, 7) * (1 - 2j)).astype(np.complex64)
+    pyramid = cp.build_pyramid(values, tmp_path / "complex.zarr", method="stride", levels=1)
+    np.testing.assert_array_equal(pyramid.levels[1][:], values[::2, ::2])

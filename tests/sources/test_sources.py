@@ -237,3 +237,15 @@ def test_numpy_dask_and_zarr_agree(shape: list[int], chunks: int, read: int, fac
     for source in (da.from_array(array, chunks=read), stored):
         for a, b in zip(plain, levels_of(source, **options), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["C order", "big-endian", "dask, big-endian", "DataArray of numpy"])
+def test_voxels_of_a_volume_are_in_native_order_and_never_the_users_own_to_write(kind: str) -> None:
+    before = VOLUME.copy()
+    volume = cp.open_volume(IN_MEMORY[kind]())
+    found = volume[2:5]
+    assert found.dtype == volume.dtype == volume.to_dask().dtype == VOLUME.dtype
+    np.testing.assert_array_equal(found, VOLUME[2:5])
+    if found.flags.writeable:
+        found[...] = 0
+    np.testing.assert_array_equal(VOLUME, before)

@@ -233,3 +233,14 @@ def test_a_killed_one_goes_on_with_other_memory(tmp_path: Path) -> None:
 def test_bad_arguments_are_named(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         cp.map_blocks(**{"function": np.invert, "source": IMAGE, "target": MemoryStore(), **arguments})
+
+
+@pytest.mark.parametrize("halo", [0, 1])
+def test_functions_are_given_native_byte_order(halo: int) -> None:
+    def function(part: Array) -> Array:
+        assert part.dtype.isnative
+        return part
+
+    for source in (IMAGE.astype(">u2"), da.from_array(IMAGE.astype(">u2"), chunks=16)):
+        np.testing.assert_array_equal(cp.map_blocks(function, source, MemoryStore(), halo=halo)[:], IMAGE)
+        assert cp.reduce_blocks(lambda part: int(part.dtype.isnative), np.minimum, source) == 1
