@@ -1,4 +1,4 @@
-"""Integer geometry: ceiling division, boxes, windows of a block grid and the order in which pieces are walked."""
+"""Integer geometry: ceiling division, boxes, tiles and windows of a grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ __all__ = [
     "inside",
     "lcm_shape",
     "multiply",
-    "nested_order",
     "tile",
     "windows",
 ]
@@ -140,27 +139,6 @@ def tile(box: Box, shape: Sequence[int]) -> Iterator[Box]:
     ranges = [range(a // n, ceil_div(b, n)) for a, b, n in zip(box.start, box.stop, shape, strict=True)]
     for index in itertools.product(*ranges):
         yield Box.at(multiply(index, shape), shape)
-
-
-def nested_order(box: Box, piece: Sequence[int], units: Sequence[Sequence[int]]) -> list[Box]:
-    """Return the pieces of a box, ordered so that a write unit is finished before the next is begun.
-
-    ``units`` are the write-unit shapes of all arrays in coordinates of the box. Pieces are sorted by the largest
-    unit that they start in, then by the next smaller one, and so on. Where everything is a power of two this is
-    Morton order at the granularity that matters.
-    """
-    # by size and not by level: the carry of the last level is in chunks, which shards of finer levels can exceed
-    coarsest_first = sorted(units, key=math.prod, reverse=True)
-    # no two pieces start in one unit that is no larger than they are, and they come in C order
-    larger = list(
-        itertools.takewhile(lambda unit: any(u > p for u, p in zip(unit, piece, strict=True)), coarsest_first)
-    )
-    pieces = [cell.shift(box.start) for cell in tile(Box.whole(box.shape), piece)]
-
-    def key(cell: Box) -> list[Shape]:
-        return [divide(cell.start, unit) for unit in larger]
-
-    return [cell.intersect(box) for cell in sorted(pieces, key=key)]
 
 
 def windows(counts: Sequence[int], most: int) -> Iterator[Box]:

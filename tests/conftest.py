@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.process_memory import BASELINE
 
 # the machines that run the tests are shared, so how long an example takes says nothing
 settings.register_profile("chunkpyramid", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -22,10 +22,10 @@ from chunkpyramid.boxes import (
     inside,
     lcm_shape,
     multiply,
-    nested_order,
     tile,
     windows,
 )
+from chunkpyramid.engine.piece_order import nested_order
 
 ndims = st.integers(1, 4)
 

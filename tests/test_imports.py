@@ -17,7 +17,7 @@ PACKAGE = Path(chunkpyramid.__file__).parent
 FLOORS = tuple(
     set(names.split())
     for names in (
-        "arguments boxes content errors internals text warn _version metadata.physical_units storage.owner"
+        "arguments boxes digests errors internals text warn _version metadata.physical_units storage.owner"
         " storage.transpose",
         "metadata reductions sources.phantom",
         "storage",
@@ -43,7 +43,10 @@ def floor_of(module: str) -> int:
 PLANNING = [
     "engine.block_shapes",
     "engine.layout",
-    "engine.memory",
+    "engine.piece_order",
+    "engine.process_memory",
+    "engine.stage",
+    "engine.task_memory",
     "pyramid.chunk_shapes",
     "pyramid.factors",
     "pyramid.plan",
@@ -87,7 +90,7 @@ def test_no_two_modules_import_each_other() -> None:
 def test_the_lower_floors_need_no_zarr_dask_or_xarray(module: str) -> None:
     tops = {name.partition(".")[0] for name in imported(module)}
     assert not tops & {"zarr", "dask", "distributed", "xarray", "numcodecs"}
-    assert imported(module) & set(MODULES) <= {*PURE, "storage.access", "_version"}
+    assert imported(module) & set(MODULES) <= {*PURE, "storage.chunk_memory", "_version"}
 
 
 def test_only_ome_knows_the_metadata_models() -> None:

@@ -24,7 +24,7 @@ from helpers.cluster import cluster
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.process_memory import BASELINE
 from chunkpyramid.engine.scheduler import active_machine
 
 SHAPE = (33, 40, 37)

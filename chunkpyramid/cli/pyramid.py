@@ -84,7 +84,7 @@ def build(
     **options: Any,
 ) -> None:
     """Build the pyramid of the array or OME-Zarr image SRC in the new group DST."""
-    from chunkpyramid.engine.memory import peak_memory
+    from chunkpyramid.engine.process_memory import peak_memory
     from chunkpyramid.pyramid.build import build_pyramid
     from chunkpyramid.text import format_bytes
 

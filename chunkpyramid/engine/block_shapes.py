@@ -10,7 +10,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.boxes import Box, Shape, ceil_div, ceil_shape, inside, nested_order
+from chunkpyramid.boxes import Box, Shape, ceil_div, ceil_shape, inside
+from chunkpyramid.engine.piece_order import nested_order
 
 __all__ = ["clip_to_extent", "grow_block", "grow_piece", "is_direct", "open_units", "read_amplification"]
 

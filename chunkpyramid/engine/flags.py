@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkpyramid.boxes import Box, Shape, divide, windows
-from chunkpyramid.engine.memory import MOST_TASKS_IN_A_GRAPH
+from chunkpyramid.engine.process_memory import MOST_TASKS_IN_A_GRAPH
 from chunkpyramid.errors import BuildError
 from chunkpyramid.storage.keys import fetch, names, put
 

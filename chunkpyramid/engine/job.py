@@ -9,9 +9,9 @@ from typing import Any
 
 from chunkpyramid.boxes import Shape
 from chunkpyramid.engine.journal import Journal
-from chunkpyramid.engine.layout import Stage
 from chunkpyramid.engine.operation import BlockOperation
 from chunkpyramid.engine.progress import Progress, progress_callback
+from chunkpyramid.engine.stage import Stage
 from chunkpyramid.engine.task import BlockTask, home_of
 from chunkpyramid.storage.presence import Presence
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chunkpyramid.arguments import whole_number
-from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.process_memory import BASELINE
 from chunkpyramid.errors import ArgumentError
 
 __all__ = ["Machine", "memory_bytes"]

@@ -10,17 +10,18 @@ from typing import Any
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Step, run_steps
 from chunkpyramid.engine.journal import Journal
-from chunkpyramid.engine.layout import Limits, Reading, Stage
+from chunkpyramid.engine.layout import Limits
 from chunkpyramid.engine.machine import Machine, memory_bytes
-from chunkpyramid.engine.memory import keeping_to_limit
 from chunkpyramid.engine.operation import ArrayInput, BaseOperation, Input, Output, Put, Writer
 from chunkpyramid.engine.plan_stage import plan_stage
+from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.engine.progress import Progress
 from chunkpyramid.engine.records import Merger, Record, Records, as_record
+from chunkpyramid.engine.stage import Reading, Stage
 from chunkpyramid.errors import BuildError
 from chunkpyramid.sources.source import Source
-from chunkpyramid.storage.access import ChunkAccess
 from chunkpyramid.storage.chunk_io import chunk_access
+from chunkpyramid.storage.chunk_memory import ChunkAccess
 from chunkpyramid.storage.presence import Presence, metadata_digest, presences
 
 __all__ = ["ReduceJob", "read_only", "reading_of", "source_fingerprint"]

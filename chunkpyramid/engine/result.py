@@ -18,11 +18,11 @@ from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.runs import Run, begin_run, group_of
 from chunkpyramid.errors import TargetExistsError
 from chunkpyramid.sources.overlap import refuse_inside
+from chunkpyramid.storage.groups import empty_group, existing_group, store_and_path
 from chunkpyramid.storage.keys import remove_node
 from chunkpyramid.storage.locations import plain_path
 from chunkpyramid.storage.new_arrays import create_array, default_compressors
 from chunkpyramid.storage.nodes import entries, level_array
-from chunkpyramid.storage.targets import empty_group, existing_group, store_and_path
 
 __all__ = ["ResultPlace"]
 

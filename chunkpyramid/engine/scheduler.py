@@ -25,7 +25,7 @@ from dask.local import MultiprocessingPoolExecutor
 from chunkpyramid.boxes import Box, Shape, multiply
 from chunkpyramid.engine.flags import BlockSet
 from chunkpyramid.engine.machine import Machine
-from chunkpyramid.engine.memory import available_memory, measured_baseline
+from chunkpyramid.engine.process_memory import available_memory, measured_baseline
 from chunkpyramid.engine.task import BlockTask
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.internals import keys_of_worker, pool_size

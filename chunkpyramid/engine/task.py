@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.boxes import Box, Shape, nested_order
+from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.flags import BlockSet, Flags
-from chunkpyramid.engine.layout import Stage
 from chunkpyramid.engine.operation import BlockOperation, Writer
+from chunkpyramid.engine.piece_order import nested_order
 from chunkpyramid.engine.retry import with_retries
 from chunkpyramid.engine.runs import Run
+from chunkpyramid.engine.stage import Stage
 from chunkpyramid.errors import BuildError, OvertakenError
 from chunkpyramid.storage.locations import is_in_memory
 from chunkpyramid.storage.presence import Presence

@@ -13,7 +13,7 @@ from chunkpyramid._version import __version__
 from chunkpyramid.arguments import one_of
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.machine import memory_bytes
-from chunkpyramid.engine.memory import keeping_to_limit
+from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
@@ -32,13 +32,13 @@ from chunkpyramid.pyramid.unfinished import level_paths_of, source_of
 from chunkpyramid.reductions.methods import auto_method, resolve_method
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
-from chunkpyramid.storage.access import ChunkAccess
 from chunkpyramid.storage.chunk_io import chunk_access
+from chunkpyramid.storage.chunk_memory import ChunkAccess
 from chunkpyramid.storage.codec import same_encoding
+from chunkpyramid.storage.groups import empty_group
 from chunkpyramid.storage.new_arrays import default_compressors
 from chunkpyramid.storage.nodes import groups_around
 from chunkpyramid.storage.presence import presences
-from chunkpyramid.storage.targets import empty_group
 from chunkpyramid.warn import warn
 
 __all__ = ["check_build"]

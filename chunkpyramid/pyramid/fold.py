@@ -12,7 +12,6 @@ import zarr
 
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Step
-from chunkpyramid.engine.memory import headroom
 from chunkpyramid.engine.operation import (
     ArrayInput,
     ArrayOutput,
@@ -23,6 +22,7 @@ from chunkpyramid.engine.operation import (
     Put,
     Writer,
 )
+from chunkpyramid.engine.process_memory import headroom
 from chunkpyramid.pyramid.carry import Carry, carry_of
 from chunkpyramid.pyramid.plan import Level, LevelStage, PyramidPlan
 from chunkpyramid.reductions.methods import Reduction, State

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape, divide, inside
-from chunkpyramid.engine.layout import OutputLayout, Stage
-from chunkpyramid.engine.memory import BASELINE, graph_bytes, process_peak
+from chunkpyramid.engine.process_memory import BASELINE, graph_bytes, process_peak
+from chunkpyramid.engine.stage import OutputLayout, Stage
 from chunkpyramid.pyramid.factors import cumulative_factors
 from chunkpyramid.reductions.methods import Reduction
-from chunkpyramid.storage.access import ChunkAccess
+from chunkpyramid.storage.chunk_memory import ChunkAccess
 from chunkpyramid.text import format_bytes, format_shape, format_table
 
 __all__ = [

@@ -9,8 +9,9 @@ from functools import cache, partial
 
 from chunkpyramid.boxes import Shape, ceil_div, ceil_shape, multiply
 from chunkpyramid.engine.block_shapes import is_direct
-from chunkpyramid.engine.layout import Limits, Reading, bytes_read, lay_out
-from chunkpyramid.engine.memory import process_peak
+from chunkpyramid.engine.layout import Limits, bytes_read, lay_out
+from chunkpyramid.engine.process_memory import process_peak
+from chunkpyramid.engine.stage import Reading
 from chunkpyramid.errors import PlanError
 from chunkpyramid.pyramid.plan import (
     Level,

@@ -20,11 +20,11 @@ from chunkpyramid.pyramid.checked_build import CheckedBuild
 from chunkpyramid.pyramid.unfinished import check_fingerprint, level_paths_of, told_of_build, was_consolidated
 from chunkpyramid.sources.overlap import refuse_around, refuse_inside
 from chunkpyramid.storage.consolidated import is_consolidated
+from chunkpyramid.storage.groups import existing_group, store_and_path
 from chunkpyramid.storage.keys import names, remove_node
 from chunkpyramid.storage.locations import is_local_path, plain_path
 from chunkpyramid.storage.nodes import DIMENSIONS, entries, level_array, plain_files, shape_in
 from chunkpyramid.storage.staging import SCRATCH
-from chunkpyramid.storage.targets import existing_group, store_and_path
 
 __all__ = ["Action", "Target"]
 

@@ -17,9 +17,9 @@ from chunkpyramid.engine.progress import Progress, check_progress
 from chunkpyramid.engine.runs import begin_run, group_of
 from chunkpyramid.errors import ChunkError
 from chunkpyramid.pyramid.carry import create_carry
-from chunkpyramid.pyramid.existing import plan_existing
 from chunkpyramid.pyramid.fold import fold_steps
 from chunkpyramid.pyramid.plan import Level, LevelStage
+from chunkpyramid.pyramid.plan_again import plan_existing
 from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.pyramid.unfinished import check_region, update_fingerprint
 from chunkpyramid.storage.chunk_io import ChunkWriter

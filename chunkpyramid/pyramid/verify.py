@@ -19,15 +19,15 @@ from chunkpyramid.engine.runs import Run, begin_run, group_of
 from chunkpyramid.errors import ArgumentError, ChunkPyramidError
 from chunkpyramid.pyramid.carry import create_carry
 from chunkpyramid.pyramid.compare import ChunkProblem, Compare, found_problems
-from chunkpyramid.pyramid.existing import Existing, plan_existing
 from chunkpyramid.pyramid.fold import fold_steps
+from chunkpyramid.pyramid.plan_again import Existing, plan_existing
 from chunkpyramid.pyramid.pyramid import Pyramid, pyramid_at
 from chunkpyramid.pyramid.unfinished import check_region
+from chunkpyramid.storage.groups import empty_group, existing_group
 from chunkpyramid.storage.locations import check_deletes
 from chunkpyramid.storage.new_arrays import create_array, default_compressors
 from chunkpyramid.storage.nodes import entries
 from chunkpyramid.storage.presence import presences
-from chunkpyramid.storage.targets import empty_group, existing_group
 from chunkpyramid.text import format_table
 
 __all__ = ["ChunkProblem", "Verification", "verify_pyramid"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from chunkpyramid.boxes import AxisFootprint, Box, Shape, ceil_shape, tile
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.reductions.box_shape import box_shape
+from chunkpyramid.reductions.cache_boxes import box_shape
 from chunkpyramid.reductions.kernels import (
     Array,
     Factor,

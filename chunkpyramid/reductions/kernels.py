@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from chunkpyramid.boxes import AxisFootprint, ceil_shape
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.reductions.box_shape import box_shape
+from chunkpyramid.reductions.cache_boxes import box_shape
 
 __all__ = [
     "INT128",

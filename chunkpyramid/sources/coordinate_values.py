@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.content import SLAB, digest_of
+from chunkpyramid.digests import SLAB, digest_of
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.boxes import Shape
-from chunkpyramid.content import digest_of
+from chunkpyramid.digests import digest_of
 from chunkpyramid.internals import zarr_arrays_in
 from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.metadata.ome import Multiscale

@@ -15,12 +15,13 @@ from chunkpyramid.arguments import per_axis, reordered, true_or_false, whole_num
 from chunkpyramid.boxes import Box, Shape, inside
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.journal import Journal
-from chunkpyramid.engine.layout import Limits, Reading
-from chunkpyramid.engine.memory import process_peak
+from chunkpyramid.engine.layout import Limits
 from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BaseOperation, Input, Output, Put, Writer
 from chunkpyramid.engine.plan_stage import plan_stage
+from chunkpyramid.engine.process_memory import process_peak
 from chunkpyramid.engine.progress import Progress, check_progress
 from chunkpyramid.engine.reduce_job import read_only, reading_of
+from chunkpyramid.engine.stage import Reading
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.pyramid.build import carry_out
 from chunkpyramid.pyramid.check_arguments import check_build
@@ -30,7 +31,7 @@ from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, Pyra
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume, open_volume
-from chunkpyramid.storage.access import CHUNKS_IN_FLIGHT, ChunkAccess
+from chunkpyramid.storage.chunk_memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.storage.nodes import level_array
 from chunkpyramid.volumes.reduce_blocks import code_digest
 

@@ -15,7 +15,7 @@ import pytest
 import zarr
 
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import BASELINE, measured_baseline, peak_memory
+from chunkpyramid.engine.process_memory import BASELINE, measured_baseline, peak_memory
 from chunkpyramid.engine.scheduler import active_machine
 from chunkpyramid.text import format_bytes
 
@@ -28,7 +28,7 @@ CHILD = """
 import json, sys
 import dask, numpy as np, zarr
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import peak_memory
+from chunkpyramid.engine.process_memory import peak_memory
 
 folder, held, limit, as_source = json.loads(sys.argv[1])
 own = np.ones(held, np.uint8)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chunkpyramid.boxes import Box, Shape, ceil_shape, inside, lcm_shape, multiply, nested_order, tile
+from chunkpyramid.boxes import Box, Shape, ceil_shape, inside, lcm_shape, multiply, tile
 from chunkpyramid.engine.block_shapes import (
     BLOCK_BYTES,
     BLOCKS_PER_SLOT,
@@ -24,6 +24,7 @@ from chunkpyramid.engine.block_shapes import (
     open_units,
     read_amplification,
 )
+from chunkpyramid.engine.piece_order import nested_order
 
 ndims = st.integers(1, 3)
 

@@ -17,7 +17,7 @@ import zarr
 from helpers.cluster import cluster
 
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.process_memory import BASELINE
 
 Array = npt.NDArray[Any]
 

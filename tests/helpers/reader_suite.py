@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.process_memory import BASELINE
 from chunkpyramid.sources.open import open_source
 
 __all__ = ["ReaderSuite"]

@@ -24,8 +24,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chunkpyramid as cp
-from chunkpyramid.boxes import Box, Shape, ceil_shape, nested_order, tile
-from chunkpyramid.engine.memory import BASELINE, GRAPH_BYTES_PER_TASK, MOST_TASKS_IN_A_GRAPH, graph_bytes, process_peak
+from chunkpyramid.boxes import Box, Shape, ceil_shape, tile
+from chunkpyramid.engine.piece_order import nested_order
+from chunkpyramid.engine.process_memory import (
+    BASELINE,
+    GRAPH_BYTES_PER_TASK,
+    MOST_TASKS_IN_A_GRAPH,
+    graph_bytes,
+    process_peak,
+)
 from chunkpyramid.pyramid.plan import Level, PlanRequest, PyramidPlan, Stage, make_levels
 from chunkpyramid.pyramid.plan_stages import make_plan
 from chunkpyramid.reductions.methods import resolve_method

@@ -198,7 +198,7 @@ CHILD = """
 import sys
 import dask
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import peak_memory
+from chunkpyramid.engine.process_memory import peak_memory
 
 source, target, limit = sys.argv[1:]
 with dask.config.set(scheduler="threads", num_workers=2):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from chunkpyramid.engine.memory import graph_bytes
+from chunkpyramid.engine.process_memory import graph_bytes
 
 # a stage whose tasks do nothing but set their flags, in a store that keeps one bit of each
 CHILD = '''
@@ -23,7 +23,7 @@ from zarr.storage import MemoryStore
 from chunkpyramid.engine.scheduler import run_stage
 from chunkpyramid.boxes import Box
 from chunkpyramid.engine.flags import Flags
-from chunkpyramid.engine.memory import peak_memory
+from chunkpyramid.engine.process_memory import peak_memory
 
 
 class FlagStore(MemoryStore):

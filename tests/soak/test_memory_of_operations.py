@@ -18,7 +18,7 @@ CHILD = """
 import sys
 import numpy as np
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import peak_memory
+from chunkpyramid.engine.process_memory import peak_memory
 
 def sharpen(part):
     return part ^ (part >> 1)

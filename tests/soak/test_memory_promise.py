@@ -24,7 +24,7 @@ import pytest
 import zarr
 
 from chunkpyramid.boxes import Box, tile
-from chunkpyramid.engine.memory import peak_memory
+from chunkpyramid.engine.process_memory import peak_memory
 from chunkpyramid.sources.phantom import phantom_labels
 
 pytestmark = pytest.mark.skipif(peak_memory() is None, reason="the system does not tell the peak of a process")
@@ -39,7 +39,7 @@ source, target, kind, threads, options = json.loads(sys.argv[1])
 import dask
 import dask.array as da
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import peak_memory
+from chunkpyramid.engine.process_memory import peak_memory
 
 for name in ("factor", "chunks"):
     if isinstance(options.get(name), list):

@@ -34,7 +34,8 @@ from zarr.storage import LocalStore, MemoryStore
 
 import chunkpyramid as cp
 from chunkpyramid.boxes import Box, multiply, tile
-from chunkpyramid.engine.memory import BASELINE, KERNEL_BYTES
+from chunkpyramid.engine.process_memory import BASELINE
+from chunkpyramid.engine.task_memory import KERNEL_BYTES
 from chunkpyramid.pyramid.chunk_shapes import default_chunks
 
 Array = npt.NDArray[Any]

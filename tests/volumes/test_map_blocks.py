@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.process_memory import BASELINE
 
 Array = npt.NDArray[Any]
 

@@ -17,7 +17,7 @@ from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
 from chunkpyramid.engine import reduce_job as engine_reduce
-from chunkpyramid.engine.memory import BASELINE
+from chunkpyramid.engine.process_memory import BASELINE
 from chunkpyramid.engine.records import Merger
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (33, 40, 37)).astype(np.uint8)

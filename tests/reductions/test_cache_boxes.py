@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chunkpyramid.boxes import Box, ceil_shape, tile
-from chunkpyramid.reductions import box_shape as module
-from chunkpyramid.reductions.box_shape import box_shape
+from chunkpyramid.reductions import cache_boxes as module
+from chunkpyramid.reductions.cache_boxes import box_shape
 
 Shape = tuple[int, ...]
 

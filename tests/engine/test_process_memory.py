@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chunkpyramid.engine.memory import available_memory
+from chunkpyramid.engine.process_memory import available_memory
 
 MIB = 2**20
 UNLIMITED = {"memory.max": "max", "memory.high": "max", "memory.limit_in_bytes": "9223372036854771712"}
@@ -77,7 +77,7 @@ import resource, sys
 resource.setrlimit(getattr(resource, sys.argv[1]), (int(sys.argv[2]), resource.RLIM_INFINITY))
 import numpy as np, zarr
 import chunkpyramid as cp
-from chunkpyramid.engine.memory import available_memory
+from chunkpyramid.engine.process_memory import available_memory
 print(available_memory(), cp.plan_pyramid(np.zeros((64, 64), np.uint8), {}, chunks=32).memory_limit)
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from chunkpyramid.boxes import Shape, ceil_shape, divide
 from chunkpyramid.engine.machine import memory_bytes
-from chunkpyramid.engine.memory import keeping_to_limit
+from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.pyramid.plan import PlanRequest, PyramidPlan, make_levels
 from chunkpyramid.pyramid.plan_stages import make_plan

@@ -1,25 +1,22 @@
-"""How much memory a process may use, which the system tells, and what a build takes, which measurement tells."""
+"""How much memory a process may use, which the system tells, and what it takes beside and with its tasks."""
 
 from __future__ import annotations
 
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from chunkpyramid.boxes import ceil_div
+from chunkpyramid.engine.stage import TaskMemory
 from chunkpyramid.errors import PlanError
 from chunkpyramid.text import format_bytes
 
 __all__ = [
     "BASELINE",
     "GRAPH_BYTES_PER_TASK",
-    "KERNEL_BYTES",
     "MOST_TASKS_IN_A_GRAPH",
-    "READING_THREADS",
-    "TaskMemory",
     "available_memory",
     "graph_bytes",
     "headroom",
@@ -46,33 +43,12 @@ FIRST_CHUNKS = 28 * MIB
 # What a process has is not told more exactly than this, so that plans do not change from one call to the next.
 BASELINE_STEP = 16 * MIB
 
-# The compiled kernels hold parts of a piece that fit into the caches, and their sums.
-KERNEL_BYTES = 4 * MIB
-
-# Threads in which the libraries that dask arrays are read by decode chunks, each with an arena of its own.
-READING_THREADS = 6
-
 # A grid of more tasks runs in windows of as many, one graph each.
 MOST_TASKS_IN_A_GRAPH = 10_000
 
 # Bytes per task of the graph that stay resident: keys, dependencies, states of the scheduler and result. Measured were
 # 3.2 kB, and 7.7 kB where the stage receives the blocks of a dask array, whose tasks are in the graph too.
 GRAPH_BYTES_PER_TASK = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class TaskMemory:
-    """Projected bytes of one running task, by what they are spent on."""
-
-    block: int
-    piece: int
-    states: int
-    buffers: int
-    codecs: int
-
-    @property
-    def total(self) -> int:
-        return self.block + self.piece + self.states + self.buffers + self.codecs
 
 
 def graph_bytes(tasks: int) -> int:

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
-from chunkpyramid import content
-from chunkpyramid.content import digest_of
+from chunkpyramid import digests
+from chunkpyramid.digests import digest_of
 from chunkpyramid.sources.coordinate_values import values_digest
 
 ARRAYS = hnp.arrays(
@@ -22,9 +22,9 @@ ARRAYS = hnp.arrays(
 )
 
 
-@pytest.fixture(params=[content.SLAB, 7])
+@pytest.fixture(params=[digests.SLAB, 7])
 def slab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "SLAB", request.param)
+    monkeypatch.setattr(digests, "SLAB", request.param)
 
 
 @pytest.mark.usefixtures("slab")
