@@ -62,7 +62,8 @@ def plan_stage(
         return best[1], best[2]
     raise PlanError(
         f"the operation needs at least {format_bytes(least, up=True)} of memory, but memory_limit is "
-        f"{format_bytes(limits.memory)}: raise memory_limit, or choose smaller chunks or shards"
+        f"{format_bytes(limits.memory)}: raise memory_limit; smaller chunks or shards of what is read "
+        "or written would need less"
     )
 
 

@@ -102,7 +102,8 @@ def keeping_to_limit(plan: Callable[[int], Planned], baseline: int) -> Planned:
             raise
     planned = plan(BASELINE)
     logger.warning(
-        "this process has %s already, more than memory_limit leaves: its peak will be higher than planned by about %s",
+        "this process has %s already, more than memory_limit leaves: its peak will be higher than planned by about %s; "
+        "raise memory_limit, or run this in a process of its own",
         format_bytes(baseline),
         format_bytes(baseline - BASELINE),
     )

@@ -22,6 +22,9 @@ Array = npt.NDArray[Any]
 # An array, or several by name.
 Record = Array | Mapping[str, Array]
 
+# of the names of arrays in a file
+PREFIX = "record."
+
 # how a lone array is called among several
 ALONE = "record"
 
@@ -35,7 +38,12 @@ def as_record(made: Any) -> Record:
         If it is neither numbers nor a mapping of names to numbers.
     """
     if isinstance(made, Mapping):
-        record = {str(name): np.asarray(values) for name, values in made.items()}
+        for name in made:
+            if not isinstance(name, str) or not name.isidentifier():
+                raise ArgumentError(
+                    f"function and combine must name the arrays of a dict by identifiers, but {name!r} was given"
+                )
+        record = {name: np.asarray(values) for name, values in made.items()}
     else:
         record = {ALONE: np.asarray(made)}
     for name, values in record.items():
@@ -93,7 +101,8 @@ class Records:
         """Store one of the records of a block."""
         arrays = record if isinstance(record, Mapping) else {ALONE: record}
         packed = io.BytesIO()
-        np.savez(packed, allow_pickle=False, **arrays)
+        # names that are no arguments of savez
+        np.savez(packed, allow_pickle=False, **{f"{PREFIX}{name}": values for name, values in arrays.items()})
         put(self.store, [(self._key(index, part), bytes(CODEC.encode(packed.getvalue())))])
 
     def get(self, index: Shape, part: int, *, alone: bool) -> Record:
@@ -103,7 +112,7 @@ class Records:
         if found is None or isinstance(found, Exception):
             raise BuildError(f"the record {key} of a block that is done cannot be read: {found}")
         with np.load(io.BytesIO(CODEC.decode(bytes(found))), allow_pickle=False) as arrays:
-            record = dict(arrays)
+            record = {name.removeprefix(PREFIX): values for name, values in arrays.items()}
         return record[ALONE] if alone else record
 
     def _key(self, index: Shape, part: int) -> str:

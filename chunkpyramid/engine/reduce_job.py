@@ -18,6 +18,7 @@ from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.engine.progress import Progress
 from chunkpyramid.engine.records import Merger, Record, Records, as_record
 from chunkpyramid.engine.stage import Reading, Stage
+from chunkpyramid.engine.task import failing
 from chunkpyramid.errors import BuildError
 from chunkpyramid.sources.source import Source
 from chunkpyramid.storage.chunk_io import chunk_access
@@ -172,8 +173,11 @@ class ReduceJob:
         merger = Merger(self.combine)
         for index, parts, alone in journal.flags(0, self.stage.grid).records():
             for part in range(parts):
-                merger.add(records.get(tuple(index), part, alone=alone))
-        result = merger.result()
+                record = records.get(tuple(index), part, alone=alone)
+                with failing(f"combining the records of {self.name}"):
+                    merger.add(record)
+        with failing(f"combining the records of {self.name}"):
+            result = merger.result()
         if result is None:
             raise BuildError(f"no block of {self.name} has left a record: this is a bug")
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from chunkpyramid.storage.new_arrays import create_array, default_compressors
 from chunkpyramid.storage.nodes import entries, level_array
 
 __all__ = ["ResultPlace"]
+
+logger = logging.getLogger(__name__)
 
 # the attribute of a group that holds a result: what tells it from others, and the names of its arrays
 RESULT = "chunkpyramid_result"
@@ -103,6 +106,11 @@ class ResultPlace:
         group = existing_group(location, self.storage_options)
         refuse_inside(location if group is None else group, job.source.zarr_arrays())
         if group is not None and self._is_finished(group, job):
+            logger.warning(
+                "%s has the result of an identical reduction, so nothing was done; if the values of the source have "
+                "changed since, overwrite=True computes it anew",
+                group,
+            )
             return self.load(group)
         goes_on = group is not None and self._goes_on(group, job)
         store, path = store_and_path(location, group, 3, self.storage_options)
@@ -153,7 +161,7 @@ class ResultPlace:
         if kept is not None:
             if self.overwrite:
                 return False
-            if self.resume and kept.get("of") == dict(job.fingerprint):
+            if kept.get("of") == dict(job.fingerprint):
                 return True
             raise TargetExistsError(
                 f"{group} holds a result already: pass overwrite=True to replace it, or choose another target"

@@ -101,8 +101,9 @@ def run_stage(
                 if not _is_lost_worker(error):
                     raise
                 raise BuildError(
-                    f"a process that ran blocks of {task.operation.name} has died, which happens when it takes more "
-                    f"memory than the system lets it have: {error}; {task.operation.advice}"
+                    f"a process that ran blocks of {task.operation.name} has died, as when it takes more memory than "
+                    "the system lets it have, or when a script that starts processes has no if __name__ == '__main__': "
+                    f"{error}; {task.operation.advice}"
                 ) from error
             lost = int(np.count_nonzero(~task.flags.done(window)))
             if lost:

@@ -203,8 +203,13 @@ def save_counts(group: zarr.Group, counts: LabelCounts, coordinates: Coordinates
             overwrite=True,
         )
         array[...] = values
-    group.attrs.update({"axes": list(coordinates.names)})
-    return list(columns)
+    texts = {"axis": coordinates.names, "unit": [axis.unit or "" for axis in coordinates.axes]}
+    for name, words in texts.items():
+        text = group.create_array(name, shape=(len(words),), dtype=str, dimension_names=("axis",), overwrite=True)
+        text[...] = np.array(words, dtype=object)
+    # so xarray tells coordinates from other variables
+    group.attrs.update({"axes": list(coordinates.names), "coordinates": "unit"})
+    return [*columns, *texts]
 
 
 ROWS_PER_CHUNK = 2**20

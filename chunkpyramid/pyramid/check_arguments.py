@@ -39,6 +39,7 @@ from chunkpyramid.storage.groups import empty_group
 from chunkpyramid.storage.new_arrays import default_compressors
 from chunkpyramid.storage.nodes import groups_around
 from chunkpyramid.storage.presence import presences
+from chunkpyramid.text import format_bytes
 from chunkpyramid.warn import warn
 
 __all__ = ["check_build"]
@@ -194,7 +195,13 @@ def check_build(source: Any, target: Any, options: BuildOptions, recipe: Recipe)
         slots=machine.slots,
     )
     plan = keeping_to_limit(lambda baseline: recipe.plan(replace(request, baseline=baseline)), machine.baseline)
-    plan = replace(plan, hints=opened.hints)
+    hints = opened.hints
+    if plan.baseline < machine.baseline:
+        hints += (
+            f"this process has {format_bytes(machine.baseline)} already, more than memory_limit leaves, so that only "
+            "what a new process would have is counted",
+        )
+    plan = replace(plan, hints=hints)
     request = replace(request, baseline=plan.baseline)
     checked = CheckedBuild(
         opened,

@@ -47,6 +47,10 @@ class Pyramid:
         self.plan = plan
         self.levels = [level_array(group, path) for path in multiscale.paths]
 
+    def to_source(self) -> zarr.Group:
+        """Return what the functions of this package that take a source read of the pyramid: the group."""
+        return self.group
+
     @property
     def coordinates(self) -> tuple[Coordinates, ...]:
         return self.multiscale.coordinates

@@ -48,7 +48,7 @@ def open_source(
 
     Parameters
     ----------
-    source : zarr.Array, dask array, xarray.DataArray, numpy array, path, URL or store
+    source : zarr.Array, dask array, xarray.DataArray, numpy array, Volume, Pyramid, path, URL or store
         The source, or where a zarr array or an OME-Zarr image is.
     axes : str or sequence of str, optional
         Names of the axes, in any order; default from the source, else the last of "tczyx".
@@ -67,7 +67,11 @@ def open_source(
     import dask.array as da
     import xarray as xr
 
-    if isinstance(source, xr.DataArray):
+    if hasattr(source, "to_source"):
+        source = source.to_source()
+    if isinstance(source, Source):
+        opened = source
+    elif isinstance(source, xr.DataArray):
         opened = source_of_dataarray(source, axes)
     elif isinstance(source, da.Array):
         opened = Source(source, Coordinates((), (), ()))

@@ -93,6 +93,15 @@ class Volume:
     def is_labels(self) -> bool:
         return self._source.is_labels
 
+    def to_source(self) -> Source:
+        """Return what the functions of this package that take a source make of the volume."""
+        return self._source
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Return all voxels: ``np.asarray(volume)``."""
+        voxels = self[...]
+        return np.array(voxels, dtype, copy=copy) if copy is not None else np.asarray(voxels, dtype)
+
     def __getitem__(self, box: Any) -> npt.NDArray[Any]:
         voxels = np.asarray(self.array[box])
         found = voxels.astype(self.dtype, copy=False)
@@ -142,12 +151,12 @@ def open_volume(
 
     Parameters
     ----------
-    url : path, URL, zarr store, zarr.Array, dask array, xarray.DataArray or numpy array
+    url : path, URL, zarr store, zarr.Array, dask array, xarray.DataArray, numpy array, Pyramid or Volume
         Where a zarr array or an OME-Zarr image is, or an array.
     axes : str or sequence of str, optional
         Names of the axes; default from the source, else the last of "tczyx".
     level : int
-        Which level of an OME-Zarr image, 0 being the finest.
+        Which level of an OME-Zarr image, counted from the one that is given: 0 is that itself, or the finest.
     storage_options : dict, optional
         For URLs, as fsspec takes them.
 

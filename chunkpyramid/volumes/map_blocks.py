@@ -33,7 +33,7 @@ from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume, open_volume
 from chunkpyramid.storage.chunk_memory import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.storage.nodes import level_array
-from chunkpyramid.volumes.reduce_blocks import code_digest
+from chunkpyramid.volumes.function_digest import function_digest
 
 __all__ = ["map_blocks"]
 
@@ -73,13 +73,15 @@ def map_blocks(
         Returns an array of the shape of the one it is given. The parts are disjoint boxes that together fill the
         volume, each with ``halo`` voxels of its neighbours around it, of which the results are cut off; where the
         volume ends there are none. Which boxes they are depends on chunks and memory, so a voxel of the result must not
-        depend on voxels farther away than that. The array it is given cannot be written to.
+        depend on voxels farther away than that. The array it is given cannot be written to. A rerun knows the function
+        by its code, and by what it encloses.
     source : zarr.Array, dask array, xarray.DataArray, numpy array, path, URL or store
         As for `build_pyramid`.
     target : path, URL, zarr store or zarr.Group
         Where the result goes: an OME-Zarr image of one level, with the coordinates of the source.
     dtype : dtype, optional
-        Of the result; default that of the source. What the function returns must be castable to it ("same_kind").
+        Of the result; default that of the source. What the function returns must be castable to it ("same_kind",
+        so that integers wrap around).
     halo : int, sequence or dict
         Voxels along all spatial axes, one entry per axis, or a dict by axis.
     bytes_per_voxel : int
@@ -189,7 +191,7 @@ class FunctionRecipe:
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        return {"operation": "map_blocks", "function": code_digest(self.function), "halo": list(self.halo)}
+        return {"operation": "map_blocks", "function": function_digest(self.function), "halo": list(self.halo)}
 
     def plan(self, request: PlanRequest) -> PyramidPlan:
         (level,) = request.levels
@@ -287,6 +289,7 @@ class MapPieces(BaseOperation):
     outputs: tuple[Output, ...]
 
     name = "map_blocks"
+    advice = "what is done so far is kept: run the same again to resume, or another function with overwrite=True"
 
     def piece(self, state: None, box: Box, found: npt.NDArray[Any], put: Put) -> None:
         around = box.grow(self.halo, self.extent)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cloudpickle
 import numpy.typing as npt
 
 from chunkpyramid.arguments import whole_number
@@ -18,8 +16,9 @@ from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.result import ResultPlace
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.sources.open import open_source
+from chunkpyramid.volumes.function_digest import function_digest
 
-__all__ = ["code_digest", "reduce_blocks"]
+__all__ = ["reduce_blocks"]
 
 
 def reduce_blocks(
@@ -43,8 +42,9 @@ def reduce_blocks(
     Parameters
     ----------
     function : callable
-        Returns the record of a piece, given its voxels: numbers, an array, or a dict of arrays. The pieces are disjoint
-        boxes that together fill the source; which ones they are depends on chunks and memory.
+        Returns the record of a piece, given its voxels: numbers, an array, or a dict of arrays by name. The pieces are
+        disjoint boxes that together fill the source; which ones they are depends on chunks and memory. A rerun knows
+        functions by their code, and by what they enclose.
     combine : callable
         Returns the record of two parts of the volume, given theirs, which are arrays or dicts of arrays. In which order
         is not told: it has to be associative and commutative for the result to be always the same.
@@ -104,7 +104,7 @@ def reduce_blocks(
         combine,
         demand=lambda piece: math.prod(piece) * each,
         memory_limit=memory_limit,
-        fingerprint={"function": code_digest(function), "combine": code_digest(combine)},
+        fingerprint={"function": function_digest(function), "combine": function_digest(combine)},
     )
     place = ResultPlace(target, storage_options, resume, overwrite)
     return place.compute(job, progress)
@@ -118,8 +118,3 @@ class WithoutBox:
 
     def __call__(self, values: npt.NDArray[Any], box: Box) -> Sequence[Any]:
         return [self.function(values)]
-
-
-def code_digest(function: Callable[..., Any]) -> str:
-    """Return what tells a function from others: its name if it can be imported, else its code."""
-    return hashlib.sha256(cloudpickle.dumps(function)).hexdigest()
