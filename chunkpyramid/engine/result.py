@@ -19,6 +19,7 @@ from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.runs import Run, begin_run, group_of
 from chunkpyramid.errors import TargetExistsError
 from chunkpyramid.sources.overlap import refuse_inside
+from chunkpyramid.storage.consolidated import consolidate
 from chunkpyramid.storage.groups import empty_group, existing_group, store_and_path
 from chunkpyramid.storage.keys import remove_node
 from chunkpyramid.storage.locations import plain_path
@@ -139,6 +140,7 @@ class ResultPlace:
         names = self.save(group, record)
         group.attrs.update({RESULT: {"of": dict(job.fingerprint), "arrays": names}})
         Journal.close(group)
+        consolidate(group)
         return record
 
     def _is_finished(self, group: zarr.Group, job: ReduceJob) -> bool:

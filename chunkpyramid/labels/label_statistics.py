@@ -21,6 +21,7 @@ from chunkpyramid.labels.table import LabelTable, load_counts, save_counts
 from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
+from chunkpyramid.sources.uneven_axes import warn_of_uneven_axes
 
 __all__ = ["statistics", "unique"]
 
@@ -93,6 +94,7 @@ def statistics(
     coordinates = with_arguments(opened.coordinates, voxel_size, translation, unit)
     if opened.order is not None:
         raise ArgumentError("axes must be in the order of those of the source: transpose the source, or leave out axes")
+    warn_of_uneven_axes(opened, coordinates, "so positions along this axis are array indices, without unit")
     kept = KeptTable(coordinates, background)
     place = ResultPlace(target, storage_options, resume, overwrite, kept.save, kept.load)
     counts = _counted(opened, place, memory_limit, progress, with_boxes=True, told=[repr(coordinates), background])

@@ -8,8 +8,8 @@ from typing import Any
 from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.pyramid.level_coordinates import dimension_coordinates, dropped_coordinates, level_variables
 from chunkpyramid.pyramid.plan import Level
-from chunkpyramid.sources.coordinate_values import regular_step, values_of
 from chunkpyramid.sources.source import Source
+from chunkpyramid.sources.uneven_axes import given_axes, warn_of_uneven_axes
 from chunkpyramid.warn import warn
 
 __all__ = ["variables_of_levels", "warn_of_coordinates"]
@@ -32,28 +32,11 @@ def variables_of_levels(
     )
 
 
-def given_axes(source: Source, base: Coordinates) -> set[str]:
-    """Return the axes along which voxel size or translation are not those of the source."""
-    told = source.coordinates
-    return {
-        name
-        for axis, name in enumerate(base.names)
-        if (base.scale[axis], base.translation[axis]) != (told.scale[axis], told.translation[axis])
-    }
-
-
 def warn_of_coordinates(source: Source, base: Coordinates, levels: Sequence[Level], layout: str) -> None:
     """Warn of coordinates that the metadata, or the levels, do not tell."""
-    given = given_axes(source, base)
-    untold = set(source.variables) - given
-    for axis in base.axes:
-        if axis.name in untold and _is_even(source.variables[axis.name]):
-            untold.discard(axis.name)
-        elif axis.name in untold and axis.type != "channel":
-            warn(
-                f"the coordinate {axis.name!r} descends or is not evenly spaced, which OME-Zarr cannot say: its "
-                "metadata count array indices along this axis, without unit"
-            )
+    untold = warn_of_uneven_axes(
+        source, base, "which OME-Zarr cannot say: its metadata count array indices along this axis, without unit"
+    )
     if layout == "flat" and untold:
         warn(
             f"the layout 'flat' has no place for the coordinates {sorted(untold)}: layout='datatree' keeps those that "
@@ -62,8 +45,3 @@ def warn_of_coordinates(source: Source, base: Coordinates, levels: Sequence[Leve
     dropped = dropped_coordinates(source.variables, base.names, levels[-1].cumulative)
     if layout == "datatree" and dropped:
         warn(f"the coordinates {dropped} have several axes and are left out of the levels that are coarser along one")
-
-
-def _is_even(variable: Any) -> bool:
-    step = regular_step(values_of(variable))
-    return step is not None and step[1] > 0

@@ -106,6 +106,11 @@ def test_a_table_that_is_kept_opens_in_xarray_and_is_not_computed_again(tmp_path
         np.testing.assert_array_equal(opened["position"], table.position)
         assert opened["count"].dims == ("label",)
         assert opened["start"].dims == ("label", "axis")
+        assert opened["unit"].dims == ("axis",)
+    with xr.open_zarr(target) as opened:
+        np.testing.assert_array_equal(opened["centroid"].sel(axis="y"), table.centroid[:, 1])
+        assert opened["unit"].values.tolist() == [axis.unit or "" for axis in table.coordinates.axes]
+        assert set(opened.coords) == {"label", "axis", "unit"}
     # what is not read cannot be missed
     before = dict(source.store._store_dict)
     for key in list(before):
@@ -213,3 +218,24 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     table = cp.labels.statistics(path, target=target, background=None)
     assert table == cp.labels.statistics(volume, background=None)
     assert not (target / ".chunkpyramid").exists()
+
+
+def test_positions_along_uneven_axes_are_indices_and_this_is_said() -> None:
+    labels = xr.DataArray(
+        np.arange(12).reshape(3, 4) % 3, dims=("y", "x"), coords={"x": [8.0, 6.0, 4.0, 2.0], "y": [0.0, 10.0, 20.0]}
+    )
+    with pytest.warns(cp.MetadataWarning, match=r"'x' descends.*positions along this axis are array indices"):
+        table = cp.labels.statistics(labels)
+    assert table[1].position == (10.0, 1.5)
+
+
+def test_a_volume_and_a_pyramid_are_sources() -> None:
+    values = np.random.default_rng(0).integers(0, 5, (20, 30), np.uint16)
+    expected = np.unique(values)
+    mapped = cp.map_blocks(lambda part: part, values, MemoryStore(), chunks=16)
+    pyramid = cp.build_pyramid(values, MemoryStore(), levels=1, chunks=16)
+    for source in (mapped, pyramid, cp.open_volume(values)):
+        np.testing.assert_array_equal(cp.labels.unique(source), expected)
+        np.testing.assert_array_equal(np.asarray(cp.open_volume(source)), values)
+    again = cp.build_pyramid(mapped, MemoryStore(), levels=1)
+    np.testing.assert_array_equal(again.levels[0][...], values)

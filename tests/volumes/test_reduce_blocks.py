@@ -154,3 +154,35 @@ def test_records_are_combined_in_order_each_once(records: list[Any]) -> None:
     assert len(merger.parts) <= len(records).bit_length()
     np.testing.assert_array_equal(merger.result(), np.concatenate(records))
     assert merger.result() is None
+
+
+@pytest.mark.parametrize("name", ["", "zarr.json", "a/b", 1])
+def test_names_of_arrays_are_identifiers(name: Any, tmp_path: Path) -> None:
+    with pytest.raises(cp.BuildError, match=r"by identifiers, but .* was given"):
+        cp.reduce_blocks(lambda part: {name: part.sum()}, lambda a, b: a, IMAGE, target=tmp_path / "result")
+
+
+def test_any_identifier_names_an_array(tmp_path: Path) -> None:
+    found = cp.reduce_blocks(
+        lambda part: {"file": part.sum(), "self": part.size},
+        lambda a, b: {name: a[name] + b[name] for name in a},
+        stored(chunks=(4, 4, 4)),
+        target=tmp_path / "result",
+    )
+    assert found == {"file": IMAGE.sum(), "self": IMAGE.size}
+
+
+def test_errors_of_combine_say_what_failed() -> None:
+    def broken(first: Any, second: Any) -> Any:
+        raise ZeroDivisionError("no")
+
+    with pytest.raises(cp.BuildError, match=r"combining the records of reduce_blocks failed: ZeroDivisionError: no"):
+        cp.reduce_blocks(np.sum, broken, da.from_array(np.ones((64, 64)), chunks=32), memory_limit="300 MiB")
+
+
+def test_a_result_that_is_there_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for resume in (True, True, False):
+        caplog.clear()
+        with caplog.at_level("WARNING", logger="chunkpyramid"):
+            cp.reduce_blocks(np.sum, np.add, IMAGE, target=tmp_path / "result", resume=resume)
+    assert "nothing was done" in caplog.text
