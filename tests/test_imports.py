@@ -33,6 +33,7 @@ MODULES = sorted(
     for path in PACKAGE.rglob("*.py")
     if path.stem not in ("__init__", "__main__")
 )
+FOLDERS = {module.partition(".")[0] for module in MODULES if "." in module}
 
 
 def floor_of(module: str) -> int:
@@ -73,8 +74,16 @@ def imported(module: str) -> set[str]:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_every_module_has_a_floor_and_imports_only_downwards(module: str) -> None:
-    above = {name for name in imported(module) & set(MODULES) if floor_of(name) > floor_of(module)}
+    above = {name for name in imported(module) & {*MODULES, *FOLDERS} if floor_of(name) > floor_of(module)}
     assert not above
+    # which is above all
+    assert "chunkpyramid" not in imported(module)
+
+
+def test_the_engine_knows_no_operation() -> None:
+    names = {name.partition(".")[0] for module in MODULES if module.startswith("engine.") for name in imported(module)}
+    assert "storage" in names
+    assert not names & {"pyramid", "labels", "volumes", "accessor", "cli", "chunkpyramid"}
 
 
 def test_no_two_modules_import_each_other() -> None:

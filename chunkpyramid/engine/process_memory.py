@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -38,7 +40,7 @@ BASELINE = 168 * MIB
 
 # What the first chunks add to what a process has when a job is planned: threads, tables of codecs, more of the
 # libraries. 14 MiB were measured.
-FIRST_CHUNKS = 28 * MIB
+FIRST_CHUNKS = 16 * MIB
 
 # What a process has is not told more exactly than this, so that plans do not change from one call to the next.
 BASELINE_STEP = 16 * MIB
@@ -80,9 +82,18 @@ def measured_baseline(uncounted: int = 0) -> int:
     >>> measured_baseline() >= BASELINE
     True
     """
-    resident = _status("VmRSS") or 0
-    measured = max(0, resident - uncounted) + FIRST_CHUNKS
-    return max(BASELINE, ceil_div(measured, BASELINE_STEP) * BASELINE_STEP)
+    _give_back_what_is_free()
+    resident = max(0, (_status("VmRSS") or 0) - uncounted)
+    if resident <= BASELINE:
+        # jobs that have been run before leave memory that the next ones use again
+        return BASELINE
+    return ceil_div(resident + FIRST_CHUNKS, BASELINE_STEP) * BASELINE_STEP
+
+
+def _give_back_what_is_free() -> None:
+    """Return freed memory to the system where the C library can: the tasks would use it, so it is not taken."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def keeping_to_limit(plan: Callable[[int], Planned], baseline: int) -> Planned:

@@ -22,6 +22,8 @@ Array = npt.NDArray[Any]
 # An array, or several by name.
 Record = Array | Mapping[str, Array]
 
+CODEC = numcodecs.Zstd(level=1)
+
 # of the names of arrays in a file
 PREFIX = "record."
 
@@ -117,6 +119,3 @@ class Records:
 
     def _key(self, index: Shape, part: int) -> str:
         return f"{self.path}/records/{self.stage}/{'.'.join(map(str, index))}/{part}".lstrip("/")
-
-
-CODEC = numcodecs.Zstd(level=1)

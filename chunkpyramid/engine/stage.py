@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chunkpyramid.boxes import Box, Shape, multiply
+from chunkpyramid.boxes import Box, Shape, inside, multiply
 from chunkpyramid.storage.chunk_memory import ChunkAccess
 
 __all__ = ["OutputLayout", "Reading", "Stage", "TaskMemory", "walked_units"]
@@ -17,7 +17,8 @@ class Reading:
     """What a stage reads: voxels of ``itemsize`` bytes in an array of shape ``extent``.
 
     ``chunks`` are None where the blocks arrive as NumPy arrays; those of a dask array are put together from
-    ``lazy_chunks``. What is ``in_cells`` is read a whole chunk at a time, whatever its size turns out to be.
+    ``lazy_chunks``. What is ``in_cells`` is read a whole chunk at a time, whatever its size turns out to be. A piece is
+    read along with the voxels of its ``halo``.
     """
 
     extent: Shape
@@ -27,6 +28,12 @@ class Reading:
     lazy_chunks: Shape | None = None
     access: ChunkAccess = field(default_factory=ChunkAccess)
     in_cells: bool = False
+    halo: Shape | None = None
+
+    def around(self, piece: Shape) -> Shape:
+        """Return the shape of what is read for a piece."""
+        halo = self.halo or (0,) * len(piece)
+        return inside([n + 2 * h for n, h in zip(piece, halo, strict=True)], self.extent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

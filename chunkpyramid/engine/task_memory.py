@@ -10,7 +10,7 @@ from chunkpyramid.engine.block_shapes import is_direct, open_units
 from chunkpyramid.engine.stage import OutputLayout, Reading, TaskMemory, walked_units
 from chunkpyramid.storage.chunk_memory import ChunkAccess, most_encoded
 
-__all__ = ["KERNEL_BYTES", "OutputLayout", "Reading", "TaskMemory", "task_memory", "walked_units"]
+__all__ = ["KERNEL_BYTES", "READING_THREADS", "task_memory"]
 
 MIB = 2**20
 
@@ -31,7 +31,7 @@ def task_memory(
 ) -> TaskMemory:
     """Return the projected bytes of a task that walks ``block`` in pieces of ``piece``."""
     extent, itemsize = reading.extent, reading.itemsize
-    held = inside(piece, extent)
+    held, read = inside(piece, extent), reading.around(piece)
     units = walked_units(outputs)
     buffers, encoded = 0, 0
     for output in outputs:
@@ -55,11 +55,11 @@ def task_memory(
     return TaskMemory(
         # a block that arrives whole is held once as it was read and once as it was put together
         block=0 if reading.chunks else 2 * math.prod(inside(block, extent)) * itemsize + _held_by_dask(reading, block),
-        piece=math.prod(held) * itemsize if reading.chunks else 0,
+        piece=math.prod(read) * itemsize if reading.chunks else 0,
         states=KERNEL_BYTES + demand(held),
         buffers=buffers,
         # the allocator keeps the memory of a piece beside that of the next one
-        codecs=max(_decoding_bytes(reading, held), encoded) + (math.prod(held) * itemsize if reading.chunks else 0),
+        codecs=max(_decoding_bytes(reading, read), encoded) + (math.prod(read) * itemsize if reading.chunks else 0),
     )
 
 

@@ -155,7 +155,9 @@ def check_build(source: Any, target: Any, options: BuildOptions, recipe: Recipe)
     compressors = options.compressors
     if isinstance(compressors, str) and compressors == "auto":
         compressors = default_compressors(dtype, zarr_format, labels=reduction.name in ("mode", "exact_mode"))
-    fill_value = dtype.type(0 if opened.fill_value is None or not recipe.keeps_values else opened.fill_value)
+    fill_value: Any = np.zeros((), dtype)[()]
+    if opened.fill_value is not None and recipe.keeps_values:
+        fill_value = dtype.type(opened.fill_value)
     dimension_names: tuple[str, ...] | None = base.names
     if zarr_format == 2 and "_FillValue" in opened.attributes and opened.missing is not None:
         fill_value = dtype.type(opened.missing)

@@ -16,6 +16,7 @@ import zarr
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.operation import BlockOperation
+from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.metadata import ome
 from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.pyramid.extremes import SeeExtremes
@@ -253,7 +254,11 @@ class CheckedBuild:
         """Return this build with the blocks of one that was begun, maybe with other memory or on another machine."""
         stages = tuple((int(first), int(last), tuple(map(int, block))) for first, last, block in begun)
         request = replace(self.request, begun=stages)
-        return replace(self, request=request, plan=replace(self.recipe.plan(request), hints=self.plan.hints))
+        plan = keeping_to_limit(
+            lambda baseline: self.recipe.plan(replace(request, baseline=baseline)), self.request.baseline
+        )
+        request = replace(request, baseline=plan.baseline)
+        return replace(self, request=request, plan=replace(plan, hints=self.plan.hints))
 
     def steps(self, group: zarr.Group, journal: Journal) -> Sequence[Step]:
         """Return the stages with what they do to the blocks, once the arrays are there."""

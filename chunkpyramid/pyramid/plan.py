@@ -61,7 +61,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
-    """What the planner has to know of source, method and machine.
+    """What a plan is made of: source, method and machine.
 
     ``read_chunks`` is the chunk shape of a zarr source, or None for a source whose blocks arrive as NumPy arrays, and
     ``read_shards`` its shard shape if it is sharded; ``lazy_chunks`` is the chunk shape of a dask array.

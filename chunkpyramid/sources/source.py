@@ -1,4 +1,4 @@
-"""A source: what the planner and the tasks have to know of it, of whatever kind it is."""
+"""A source: what plans and tasks have to know of it, of whatever kind it is."""
 
 from __future__ import annotations
 

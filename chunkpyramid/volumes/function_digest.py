@@ -76,7 +76,10 @@ def _told(value: Any, seen: dict[int, Any]) -> Any:
         kind = type(value)
         methods = {name: part for name, part in vars(kind).items() if isinstance(part, types.FunctionType)}
         return "object", kind.__qualname__, _told(methods, seen), _told(vars(value), seen)
-    return "other", hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
+    try:
+        return "other", hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
+    except Exception:  # what cannot be sent anywhere, such as locks, raises what it likes
+        return "other", type(value).__module__, type(value).__qualname__
 
 
 def _parts_of_function(function: types.FunctionType, seen: dict[int, Any]) -> list[Any]:

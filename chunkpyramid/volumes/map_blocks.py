@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise, product, zip_longest
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.arguments import per_axis, reordered, true_or_false, whole_number
-from chunkpyramid.boxes import Box, Shape, inside
+from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Limits
@@ -22,6 +23,7 @@ from chunkpyramid.engine.process_memory import process_peak
 from chunkpyramid.engine.progress import Progress, check_progress
 from chunkpyramid.engine.reduce_job import read_only, reading_of
 from chunkpyramid.engine.stage import Reading
+from chunkpyramid.engine.task_memory import READING_THREADS
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.pyramid.build import carry_out
 from chunkpyramid.pyramid.check_arguments import check_build
@@ -31,11 +33,14 @@ from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, Pyra
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume, open_volume
-from chunkpyramid.storage.chunk_memory import CHUNKS_IN_FLIGHT, ChunkAccess
+from chunkpyramid.storage.chunk_memory import ChunkAccess
 from chunkpyramid.storage.nodes import level_array
 from chunkpyramid.volumes.function_digest import function_digest
 
 __all__ = ["map_blocks"]
+
+# So much of a dask array is computed at once for a piece with a halo, or a chunk if that is more: to begin takes time.
+PART_BYTES = 8 * 2**20
 
 
 def map_blocks(
@@ -220,10 +225,10 @@ class FunctionRecipe:
 
     @property
     def _reading(self) -> Reading:
-        reading = reading_of(self.source)
-        if self._has_halo and not self.source.is_zarr and reading.lazy_chunks is not None:
-            # pieces are computed one by one, for blocks of dask arrays have no halo
-            access = ChunkAccess(at_once=CHUNKS_IN_FLIGHT, copies=1)
+        reading = replace(reading_of(self.source), halo=self.halo)
+        if self._has_halo and reading.lazy_chunks is not None:
+            # pieces are put together of parts of chunks, for blocks of dask arrays have no halo
+            access = ChunkAccess(copies=1 + READING_THREADS)
             return replace(reading, chunks=reading.lazy_chunks, lazy_chunks=None, access=access)
         return reading
 
@@ -232,13 +237,10 @@ class FunctionRecipe:
         return any(self.halo)
 
     def _demand(self, piece: Shape) -> int:
-        """Return the bytes for a piece of what the function takes, and of its halo."""
-        around = inside([n + 2 * h for n, h in zip(piece, self.halo, strict=True)], self.source.shape)
-        given, own = math.prod(around), math.prod(piece)
-        # what lies around a piece is read and decoded in chunks that are cut
-        chunk = math.prod(self._reading.chunks or (0,)) * self._has_halo
-        itemsize = self.source.dtype.itemsize
-        return given * self.bytes_per_voxel + 2 * (given - own + chunk) * itemsize + own * self.dtype.itemsize
+        """Return the bytes of what the function takes, and of what is cut out of its result."""
+        given = math.prod(self._reading.around(piece))
+        parts = 3 * PART_BYTES if self._has_halo and self.source.lazy_chunks is not None else 0
+        return given * self.bytes_per_voxel + math.prod(piece) * self.dtype.itemsize + parts
 
     def steps(self, checked: CheckedBuild, group: zarr.Group, journal: Journal) -> Sequence[Step]:
         (stage,) = checked.plan.stages
@@ -261,20 +263,45 @@ class FunctionRecipe:
         return [Step(stage, operation, source.shape, checked.present, None if read is not None else source.array)]
 
 
-@dataclass(frozen=True)
 class LazyInput:
-    """A dask or NumPy array of which any box can be had."""
+    """A dask or NumPy array of which any box can be had: some chunks of it after the other.
 
-    array: Any
+    This is no dataclass, because Dask looks for arrays in those, and would compute all of it before the first task.
+    """
 
     name = "the source"
 
-    def open(self, writers: Mapping[str, Writer]) -> Callable[[Box], npt.NDArray[Any]]:
-        def read(box: Box) -> npt.NDArray[Any]:
-            part = self.array[box.slices]
-            return np.asarray(part if isinstance(part, np.ndarray) else part.compute(scheduler="synchronous"))
+    def __init__(self, array: Any):
+        self.array = array
 
-        return read
+    def open(self, writers: Mapping[str, Writer]) -> Callable[[Box], npt.NDArray[Any]]:
+        if isinstance(self.array, np.ndarray):
+            return lambda box: np.asarray(self.array[box.slices])
+        return self._read
+
+    def _read(self, box: Box) -> npt.NDArray[Any]:
+        values = np.empty(box.shape, self.array.dtype)
+        for part in self._parts(box):
+            found = self.array[part.slices].compute(scheduler="synchronous")
+            values[part.relative_to(box.start).slices] = found
+        return values
+
+    def _parts(self, box: Box) -> Iterator[Box]:
+        """Yield the parts of a box that are computed at once: in one chunk each, or in some that are small together."""
+        longest = [max(lengths) for lengths in self.array.chunks]
+        for axis in reversed(range(len(longest))):
+            while longest[axis] < box.shape[axis] and 2 * math.prod(longest) * self.array.dtype.itemsize <= PART_BYTES:
+                longest[axis] *= 2
+        ranges = []
+        for start, stop, lengths, most in zip(box.start, box.stop, self.array.chunks, longest, strict=True):
+            edges = [start]
+            ends = [*(int(end) for end in np.cumsum(lengths) if start < end < stop), stop]
+            for end, following in zip_longest(ends, ends[1:]):
+                if following is None or following - edges[-1] > most:
+                    edges.append(end)
+            ranges.append(list(pairwise(edges)))
+        for cell in product(*ranges):
+            yield Box(tuple(start for start, _ in cell), tuple(stop for _, stop in cell))
 
 
 @dataclass(frozen=True, kw_only=True)

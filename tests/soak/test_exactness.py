@@ -27,7 +27,7 @@ SHAPE = (45, 50, 39)
 
 @pytest.fixture
 def many_slots() -> Iterator[None]:
-    """A machine with so many threads that the planner cuts even small volumes into many blocks and several stages."""
+    """A machine with so many threads that plans cut even small volumes into many blocks and several stages."""
     with dask.config.set(scheduler="threads", num_workers=16):
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from dask.utils import parse_bytes
 
 import chunkpyramid as cp
 
@@ -16,14 +18,17 @@ LIMIT = 300 * 2**20
 
 CHILD = """
 import sys
+import dask.array as da
 import numpy as np
+import zarr
+from zarr.storage import FsspecStore
 import chunkpyramid as cp
 from chunkpyramid.engine.process_memory import peak_memory
 
 def sharpen(part):
     return part ^ (part >> 1)
 
-what, source, target, limit = sys.argv[1:]
+what, source, target, limit, kind = sys.argv[1:]
 if what == "statistics":
     cp.labels.statistics(source, background=None, memory_limit=int(limit))
 elif what == "unique":
@@ -32,6 +37,10 @@ elif what == "reduce":
     cp.reduce_blocks(lambda part: np.bincount((part % 1000).astype(np.int64).ravel()), np.add, source,
                      memory_limit=int(limit))
 else:
+    if kind == "dask":
+        source = da.from_zarr(source)
+    elif kind == "fsspec":
+        source = zarr.open_array(FsspecStore.from_url("file://" + source), mode="r")
     cp.map_blocks(sharpen, source, target, halo=int(what), memory_limit=int(limit))
 print(peak_memory())
 """
@@ -55,10 +64,27 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", ["noise", "runs"])
 @pytest.mark.parametrize("what", ["statistics", "unique", "reduce", "0", "5"])
 def test_the_peak_keeps_the_limit(what: str, name: str, volumes: dict[str, Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-c", CHILD, what, str(volumes[name]), str(tmp_path / "target.zarr"), str(LIMIT)]
+    command = [sys.executable, "-c", CHILD, what, str(volumes[name]), str(tmp_path / "target.zarr"), str(LIMIT), "path"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) <= LIMIT
+
+
+@pytest.mark.parametrize("kind", ["path", "dask", "fsspec"])
+@pytest.mark.parametrize("halo", [3, 40])
+def test_the_peak_of_a_map_keeps_the_least_limit_that_is_told(
+    kind: str, halo: int, volumes: dict[str, Path], tmp_path: Path
+) -> None:
+    def run(limit: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", CHILD, str(halo), str(volumes["noise"]), str(tmp_path / "target.zarr")]
+        return subprocess.run([*command, str(limit), kind], capture_output=True, text=True, check=False)
+
+    told = re.search(r"at least ([\d.]+ \w+)", run(170 * 2**20).stderr)
+    assert told is not None
+    least = parse_bytes(told[1])
+    done = run(least)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) <= least
 
 
 def test_many_labels_are_counted_right(volumes: dict[str, Path]) -> None:

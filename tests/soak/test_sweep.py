@@ -303,7 +303,7 @@ def assert_built(case: Case, source: Any, target: Any, limit: int) -> None:
 
 
 def asked(case: Case, what: str, level: int, found: Any, source: Any) -> Any:
-    """Return the chunks or shards that were asked for; those that were left to the planner are what they are."""
+    """Return the chunks or shards that were asked for; those that were left to the plan are what they are."""
     given = {"chunks": case.chunks, "shards": case.shards}[what]
     if isinstance(given, list):
         return given[level]
