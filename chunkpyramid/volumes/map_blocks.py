@@ -239,7 +239,9 @@ class FunctionRecipe:
     def _demand(self, piece: Shape) -> int:
         """Return the bytes of what the function takes, and of what is cut out of its result."""
         given = math.prod(self._reading.around(piece))
-        parts = 3 * PART_BYTES if self._has_halo and self.source.lazy_chunks is not None else 0
+        is_lazy = self._has_halo and self.source.lazy_chunks is not None
+        # a part is there in chunks, put together, and in what it is copied to
+        parts = 3 * min(PART_BYTES, given * self.source.dtype.itemsize) if is_lazy else 0
         return given * self.bytes_per_voxel + math.prod(piece) * self.dtype.itemsize + parts
 
     def steps(self, checked: CheckedBuild, group: zarr.Group, journal: Journal) -> Sequence[Step]:
