@@ -99,7 +99,7 @@ def test_no_two_modules_import_each_other() -> None:
 def test_the_lower_floors_need_no_zarr_dask_or_xarray(module: str) -> None:
     tops = {name.partition(".")[0] for name in imported(module)}
     assert not tops & {"zarr", "dask", "distributed", "xarray", "numcodecs"}
-    assert imported(module) & set(MODULES) <= {*PURE, "storage.chunk_memory", "_version"}
+    assert imported(module) & set(MODULES) <= {*PURE, "storage.chunk_access", "_version"}
 
 
 def test_only_ome_knows_the_metadata_models() -> None:

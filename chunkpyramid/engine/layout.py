@@ -16,7 +16,7 @@ from chunkpyramid.engine.block_shapes import (
 from chunkpyramid.engine.process_memory import BASELINE, process_peak
 from chunkpyramid.engine.stage import OutputLayout, Reading, TaskMemory
 from chunkpyramid.engine.task_memory import task_memory
-from chunkpyramid.storage.chunk_memory import ChunkAccess
+from chunkpyramid.storage.chunk_access import ChunkAccess
 
 __all__ = ["Limits", "bytes_read", "lay_out"]
 

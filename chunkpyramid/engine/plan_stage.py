@@ -11,7 +11,7 @@ from chunkpyramid.engine.layout import Limits, bytes_read, lay_out
 from chunkpyramid.engine.process_memory import process_peak
 from chunkpyramid.engine.stage import OutputLayout, Reading, Stage
 from chunkpyramid.errors import PlanError
-from chunkpyramid.storage.chunk_memory import ChunkAccess
+from chunkpyramid.storage.chunk_access import ChunkAccess
 from chunkpyramid.text import format_bytes
 
 __all__ = ["plan_stage"]

@@ -21,8 +21,8 @@ from chunkpyramid.engine.stage import Reading, Stage
 from chunkpyramid.engine.task import failing
 from chunkpyramid.errors import BuildError
 from chunkpyramid.sources.source import Source
+from chunkpyramid.storage.chunk_access import ChunkAccess
 from chunkpyramid.storage.chunk_io import chunk_access
-from chunkpyramid.storage.chunk_memory import ChunkAccess
 from chunkpyramid.storage.presence import Presence, metadata_digest, presences
 
 __all__ = ["ReduceJob", "read_only", "reading_of", "source_fingerprint"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from chunkpyramid.boxes import Box, Shape, inside, multiply
-from chunkpyramid.storage.chunk_memory import ChunkAccess
+from chunkpyramid.storage.chunk_access import ChunkAccess
 
 __all__ = ["OutputLayout", "Reading", "Stage", "TaskMemory", "walked_units"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from chunkpyramid.boxes import Shape, ceil_div, ceil_shape, inside
 from chunkpyramid.engine.block_shapes import is_direct, open_units
 from chunkpyramid.engine.stage import OutputLayout, Reading, TaskMemory, walked_units
-from chunkpyramid.storage.chunk_memory import ChunkAccess, most_encoded
+from chunkpyramid.storage.chunk_access import ChunkAccess, most_encoded
 
 __all__ = ["KERNEL_BYTES", "READING_THREADS", "task_memory"]
 

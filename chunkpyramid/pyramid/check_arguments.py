@@ -32,8 +32,8 @@ from chunkpyramid.pyramid.unfinished import level_paths_of, source_of
 from chunkpyramid.reductions.methods import auto_method, resolve_method
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
+from chunkpyramid.storage.chunk_access import ChunkAccess
 from chunkpyramid.storage.chunk_io import chunk_access
-from chunkpyramid.storage.chunk_memory import ChunkAccess
 from chunkpyramid.storage.codec import same_encoding
 from chunkpyramid.storage.groups import empty_group
 from chunkpyramid.storage.new_arrays import default_compressors

@@ -14,7 +14,7 @@ from chunkpyramid.engine.process_memory import BASELINE, graph_bytes, process_pe
 from chunkpyramid.engine.stage import OutputLayout, Stage
 from chunkpyramid.pyramid.factors import cumulative_factors
 from chunkpyramid.reductions.methods import Reduction
-from chunkpyramid.storage.chunk_memory import ChunkAccess
+from chunkpyramid.storage.chunk_access import ChunkAccess
 from chunkpyramid.text import format_bytes, format_shape, format_table
 
 __all__ = [

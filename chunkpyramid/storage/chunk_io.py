@@ -12,7 +12,7 @@ from zarr.abc.store import RangeByteRequest
 
 from chunkpyramid.boxes import Box, Shape, divide, tile
 from chunkpyramid.errors import BuildError, ChunkError, OvertakenError
-from chunkpyramid.storage.chunk_memory import CHUNKS_IN_FLIGHT, ChunkAccess
+from chunkpyramid.storage.chunk_access import CHUNKS_IN_FLIGHT, ChunkAccess
 from chunkpyramid.storage.chunked_array import ChunkedArray
 from chunkpyramid.storage.codec import codec_for
 from chunkpyramid.storage.keys import Encoded, KeyRange, fetch, is_local, put, remove, remove_torn

@@ -18,7 +18,7 @@ from zarr.abc.store import ByteRequest, RangeByteRequest, SuffixByteRequest
 
 from chunkpyramid.boxes import Box, Shape, ceil_shape, divide
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.storage.chunk_memory import most_encoded
+from chunkpyramid.storage.chunk_access import most_encoded
 from chunkpyramid.storage.codec import as_json, one_chunk_codec, sharding_codec
 from chunkpyramid.storage.keys import Encoded
 

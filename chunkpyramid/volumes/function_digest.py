@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import sys
 import sysconfig
 import types
 from collections.abc import Mapping
@@ -37,7 +38,11 @@ def function_digest(function: Any) -> str:
     >>> function_digest(double) == function_digest(lambda values: 3 * values)
     False
     """
-    return hashlib.sha256(repr(_told(function, {})).encode()).hexdigest()
+    try:
+        told = repr(_told(function, {})).encode()
+    except RecursionError:
+        told = _pickled(function).encode()
+    return hashlib.sha256(told).hexdigest()
 
 
 def _told(value: Any, seen: dict[int, Any]) -> Any:
@@ -54,7 +59,7 @@ def _told(value: Any, seen: dict[int, Any]) -> Any:
         return "set", sorted(repr(_told(entry, seen)) for entry in value)
     if isinstance(value, types.CodeType):
         return "code", value.co_code, value.co_names, [_told(constant, seen) for constant in value.co_consts]
-    if isinstance(value, types.FunctionType) and _is_installed(value):
+    if isinstance(value, types.FunctionType) and _is_installed(value.__code__.co_filename):
         return "named", value.__module__, value.__qualname__
     # what may hold itself; the values keep their numbers as long as they are here
     if id(value) in seen:
@@ -72,14 +77,19 @@ def _told(value: Any, seen: dict[int, Any]) -> Any:
         return "method", _told(value.__func__, seen), _told(value.__self__, seen)
     if isinstance(value, types.FunctionType):
         return "function", *_parts_of_function(value, seen)
-    if hasattr(value, "__dict__"):
-        kind = type(value)
+    kind = type(value)
+    is_users = not _is_installed(getattr(sys.modules.get(kind.__module__), "__file__", None) or "")
+    if hasattr(value, "__dict__") and is_users:
         methods = {name: part for name, part in vars(kind).items() if isinstance(part, types.FunctionType)}
         return "object", kind.__qualname__, _told(methods, seen), _told(vars(value), seen)
+    return "other", _pickled(value)
+
+
+def _pickled(value: Any) -> str:
     try:
-        return "other", hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
+        return hashlib.sha256(cloudpickle.dumps(value)).hexdigest()
     except Exception:  # what cannot be sent anywhere, such as locks, raises what it likes
-        return "other", type(value).__module__, type(value).__qualname__
+        return type(value).__qualname__
 
 
 def _parts_of_function(function: types.FunctionType, seen: dict[int, Any]) -> list[Any]:
@@ -93,10 +103,10 @@ def _parts_of_function(function: types.FunctionType, seen: dict[int, Any]) -> li
     return [*(_told(part, seen) for part in held), enclosed, used]
 
 
-def _is_installed(function: types.FunctionType) -> bool:
-    """Whether a function is of Python or an installed package, which nobody edits."""
+def _is_installed(file: str) -> bool:
+    """Whether a file is of Python or an installed package, which nobody edits."""
     paths = sysconfig.get_paths()
-    return function.__code__.co_filename.startswith(tuple(paths[name] for name in ("stdlib", "purelib", "platlib")))
+    return file.startswith(tuple(paths[name] for name in ("stdlib", "purelib", "platlib")))
 
 
 def _names(code: types.CodeType) -> set[str]:

@@ -33,7 +33,7 @@ from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, Pyra
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume, open_volume
-from chunkpyramid.storage.chunk_memory import ChunkAccess
+from chunkpyramid.storage.chunk_access import ChunkAccess
 from chunkpyramid.storage.nodes import level_array
 from chunkpyramid.volumes.function_digest import function_digest
 

@@ -6,12 +6,14 @@ import functools
 import importlib.util
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from scipy import ndimage
 
 from chunkpyramid.volumes.function_digest import function_digest
@@ -100,6 +102,23 @@ def enclosing(value: Any) -> Callable[[Any], Any]:
 )
 def test_what_a_function_holds_tells_it_from_others(first: Any, second: Any) -> None:
     assert function_digest(first) == function_digest(first) != function_digest(second)
+
+
+def test_what_has_been_used_is_what_it_was(tmp_path: Path) -> None:
+    array = zarr.create_array(tmp_path / "array.zarr", data=np.arange(12).reshape(3, 4), chunks=(2, 2))
+    function = enclosing(array)
+    digest = function_digest(function)
+    assert array[1, 2] == 6
+    assert array.nchunks_initialized == 4
+    assert function_digest(function) == digest
+
+
+def test_what_cannot_be_pickled_or_is_very_deep_has_a_digest() -> None:
+    deep: list[Any] = []
+    for _ in range(5000):
+        deep = [deep]
+    for value in (threading.Lock(), deep):
+        assert function_digest(enclosing(value)) == function_digest(enclosing(value))
 
 
 def test_what_holds_itself_has_a_digest() -> None:
