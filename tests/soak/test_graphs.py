@@ -61,7 +61,7 @@ class Stage:
 class NoTask:
     def __init__(self, grid):
         self.stage = Stage(0, grid, (1,) * len(grid))
-        self.blocks = Box((0,) * len(grid), grid)
+        self.to_run = Box((0,) * len(grid), grid)
         self.flags = Flags(FlagStore(grid), "scratch", 0, grid)
 
     def __call__(self, *blocks, block_id, offset, done, interrupted):
