@@ -9,7 +9,7 @@ include "../common/arrays.pxi"
 
 cdef extern from "count.hpp" namespace "chunkpyramid" nogil:
     enum:
-        MOST_COUNTED_AXES
+        MAX_AXES
     struct LabelCounts:
         uint64_t* labels
         int64_t* statistics
@@ -54,8 +54,8 @@ def count(array, bint with_boxes, Py_ssize_t most, Py_ssize_t voxel):
     cdef LabelCounts counts
     cdef Py_ssize_t fields
     cdef bint is_done
-    if not 1 <= view.ndim <= MOST_COUNTED_AXES:
-        raise ValueError(f"an array must have 1 to {MOST_COUNTED_AXES} axes, but it has {view.ndim}")
+    if not 1 <= view.ndim <= MAX_AXES:
+        raise ValueError(f"an array must have 1 to {MAX_AXES} axes, but it has {view.ndim}")
     if view.itemsize not in (1, 2, 4, 8):
         raise ValueError(f"labels must have 1, 2, 4 or 8 bytes, but they have {view.itemsize}")
     if most < 1 or voxel < 0:

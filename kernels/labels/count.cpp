@@ -8,8 +8,6 @@ namespace chunkpyramid {
 
 namespace {
 
-using Index = std::ptrdiff_t;
-
 constexpr Index NONE = -1;
 
 // The finaliser of splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014): every
@@ -161,7 +159,7 @@ bool count_rows(const CountedArray& array, Index most, Index& voxel, Table& tabl
             return true;
         }
     }
-    Index at[MOST_COUNTED_AXES] = {};
+    Index at[MAX_AXES] = {};
     Index number = voxel / length;
     Index start = voxel % length;
     const char* row = array.data;
