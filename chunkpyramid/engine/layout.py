@@ -7,12 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chunkpyramid.boxes import Shape, ceil_shape, lcm_shape
-from chunkpyramid.engine.block_shapes import (
-    clip_to_extent,
-    grow_block,
-    grow_piece,
-    read_amplification,
-)
+from chunkpyramid.engine.block_shapes import clip_to_extent, grow_block, grow_piece, read_amplification
 from chunkpyramid.engine.process_memory import BASELINE, process_peak
 from chunkpyramid.engine.stage import OutputLayout, Reading, TaskMemory
 from chunkpyramid.engine.task_memory import task_memory

@@ -154,7 +154,7 @@ class CarryCells:
                 for name in reduction.carry_dtypes(self.level.footprint)
             }
             check_size(sum(array.nbytes for array in arrays.values()), room * self.cell_size, cell)
-            fields = {name: ChunkReader(chunked(array)).read(whole_array(array)) for name, array in arrays.items()}
+            fields = {name: ChunkReader(chunked(array)).read(Box.whole(array.shape)) for name, array in arrays.items()}
             state = reduction.from_carry(fields, footprints_of(cell, self.level, self.extent))
             if cell == box:
                 return state
@@ -251,7 +251,7 @@ class CellsWriter:
                 compressors=default_compressors(field.dtype, carry.group.metadata.zarr_format, labels=False),
             )
             if field.size:
-                ChunkWriter(chunked(array)).write(whole_array(array), field)
+                ChunkWriter(chunked(array)).write(Box.whole(array.shape), field)
         put(carry.group.store, [(carry.key(cell), tried.encode())])
 
 
@@ -260,10 +260,6 @@ def footprints_of(box: Box, level: Level, extent: Shape) -> Footprints:
     return tuple(
         axis_footprint(a, b, f, n) for a, b, f, n in zip(box.start, box.stop, level.cumulative, extent, strict=True)
     )
-
-
-def whole_array(array: zarr.Array[Any]) -> Box:
-    return Box.whole(array.shape)
 
 
 def whole(box: Box) -> tuple[slice, ...]:

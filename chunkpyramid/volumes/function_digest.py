@@ -55,7 +55,7 @@ def _told(value: Any, seen: dict[int, Any]) -> Any:
         return "array", value.shape, str(value.dtype), digest_of(value)
     if isinstance(value, tuple):
         return "tuple", [_told(entry, seen) for entry in value]
-    if isinstance(value, frozenset):
+    if isinstance(value, set | frozenset):
         return "set", sorted(repr(_told(entry, seen)) for entry in value)
     if isinstance(value, types.CodeType):
         return "code", value.co_code, value.co_names, [_told(constant, seen) for constant in value.co_consts]
@@ -67,8 +67,6 @@ def _told(value: Any, seen: dict[int, Any]) -> Any:
     seen[id(value)] = value
     if isinstance(value, list):
         return "list", [_told(entry, seen) for entry in value]
-    if isinstance(value, set):
-        return "set", sorted(repr(_told(entry, seen)) for entry in value)
     if isinstance(value, Mapping):
         return "mapping", sorted((repr(_told(key, seen)), repr(_told(entry, seen))) for key, entry in value.items())
     if isinstance(value, functools.partial):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import pairwise, product, zip_longest
 from typing import Any
 
@@ -158,7 +159,6 @@ def map_blocks(
         method="mode" if opened.is_labels and made.kind in "iu" else "stride",
         levels=0,
         sparse=False,
-        axes=axes,
         voxel_size=voxel_size,
         translation=translation,
         unit=unit,
@@ -173,7 +173,7 @@ def map_blocks(
     )
     recipe = FunctionRecipe(function, around, each, made, opened)
     result = carry_out(
-        check_build(source, target, options, recipe),
+        check_build(opened, target, options, recipe),
         storage_options=storage_options,
         resume=resume,
         overwrite=overwrite,
@@ -194,7 +194,7 @@ class FunctionRecipe:
 
     keeps_values = False
 
-    @property
+    @cached_property
     def fingerprint(self) -> dict[str, Any]:
         return {"operation": "map_blocks", "function": function_digest(self.function), "halo": list(self.halo)}
 
@@ -223,7 +223,7 @@ class FunctionRecipe:
             baseline=request.baseline,
         )
 
-    @property
+    @cached_property
     def _reading(self) -> Reading:
         reading = replace(reading_of(self.source), halo=self.halo)
         if self._has_halo and reading.lazy_chunks is not None:
