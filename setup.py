@@ -33,7 +33,9 @@ def extension(folder, module):
         f"_chunkpyramid_{module}",
         # those that begin with an underscore are written by Cython
         [f"kernels/{folder}/_{module}.pyx", *sorted(glob(f"kernels/{folder}/[!_]*.cpp"))],
-        depends=sorted(chain(*(glob(f"kernels/{room}/*.{kind}") for room in ("common", folder) for kind in ("hpp", "pxi")))),
+        depends=sorted(
+            chain(*(glob(f"kernels/{room}/*.{kind}") for room in ("common", folder) for kind in ("hpp", "pxi")))
+        ),
         include_dirs=["kernels"],
         extra_compile_args=OPTIONS,
         extra_link_args=SANITIZERS,
