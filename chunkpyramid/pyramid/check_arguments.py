@@ -178,7 +178,7 @@ def check_build(source: Any, target: Any, options: BuildOptions, recipe: Recipe)
     # imported here, because dask takes longer to import than all the rest
     from chunkpyramid.engine.scheduler import active_machine
 
-    machine = active_machine(opened.uncounted_bytes)
+    machine = active_machine(opened.uncounted_bytes + recipe.held_bytes)
     request = PlanRequest(
         levels=planned,
         reduction=reduction,

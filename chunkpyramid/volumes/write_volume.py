@@ -1,0 +1,217 @@
+"""Writing a volume that is made of another one, voxel by voxel or with a halo: to a target of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from chunkpyramid.arguments import true_or_false
+from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.engine.job import Step
+from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.layout import Limits
+from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BaseOperation, Input, Output, Put
+from chunkpyramid.engine.plan_stage import plan_stage
+from chunkpyramid.engine.process_memory import process_peak
+from chunkpyramid.engine.progress import check_progress
+from chunkpyramid.engine.reduce_job import read_only, reading_of
+from chunkpyramid.engine.stage import Reading
+from chunkpyramid.engine.task_memory import READING_THREADS
+from chunkpyramid.errors import ArgumentError, BuildError
+from chunkpyramid.pyramid.build import carry_out
+from chunkpyramid.pyramid.check_arguments import check_build
+from chunkpyramid.pyramid.checked_build import CheckedBuild
+from chunkpyramid.pyramid.options import BuildOptions
+from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, PyramidPlan
+from chunkpyramid.sources.source import Source
+from chunkpyramid.sources.volume import Volume, open_volume
+from chunkpyramid.storage.chunk_access import ChunkAccess
+from chunkpyramid.storage.nodes import level_array
+from chunkpyramid.volumes.lazy_input import PART_BYTES, LazyInput
+from chunkpyramid.volumes.options import VolumeOptions
+
+__all__ = ["BlockFunction", "MapPieces", "write_volume"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockFunction:
+    """What is made of the voxels of a piece.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it.
+    make : callable
+        Takes the voxels of a box and the box, and returns an array of its shape, in a dtype that can be cast to
+        ``dtype``. It can be sent to other processes.
+    dtype : dtype
+        Of the volume that is written.
+    told : mapping
+        What tells it from others, in values that JSON can hold.
+    bytes_per_voxel : int
+        What it takes at most for each voxel it is given, what it returns included.
+    halo : tuple of int, optional
+        With how many voxels around it a piece is given to ``make``.
+    held_bytes : int
+        What every process holds for it beside the pieces.
+    """
+
+    name: str
+    make: Callable[[npt.NDArray[Any], Box], Any]
+    dtype: np.dtype[Any]
+    told: Mapping[str, Any] = field(default_factory=dict)
+    bytes_per_voxel: int = 16
+    halo: Shape | None = None
+    held_bytes: int = 0
+
+
+def write_volume(function: BlockFunction, source: Source, target: Any, options: VolumeOptions) -> Volume:
+    """Write what a function makes of a source to a target of its own, an OME-Zarr image of one level.
+
+    Raises
+    ------
+    ArgumentError, TargetExistsError, PlanError, BuildError
+        As `build_pyramid` does.
+    """
+    if target is None:
+        raise ArgumentError("target is needed: the result goes to a group of its own")
+    told = {**options}
+    resume = true_or_false(told.pop("resume", True), "resume")
+    overwrite = true_or_false(told.pop("overwrite", False), "overwrite")
+    progress: Any = told.pop("progress", False)
+    check_progress(progress)
+    told.pop("axes", None)
+    is_labels = source.is_labels and function.dtype.kind in "iu"
+    asked = BuildOptions(method="mode" if is_labels else "stride", levels=0, sparse=False, **told)  # type: ignore[arg-type]
+    result = carry_out(
+        check_build(source, target, asked, FunctionRecipe(function, source)),
+        storage_options=options.get("storage_options"),
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
+    return open_volume(result.levels[0])
+
+
+@dataclass(frozen=True)
+class FunctionRecipe:
+    """Level 0 is what a function makes of the source, and there is no other level."""
+
+    function: BlockFunction
+    source: Source
+
+    keeps_values = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.function.dtype
+
+    @property
+    def held_bytes(self) -> int:
+        return self.function.held_bytes
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        return {"operation": self.function.name, **self.function.told}
+
+    def plan(self, request: PlanRequest) -> PyramidPlan:
+        (level,) = request.levels
+        output = LevelOutput(
+            level=0, factor=level.factor, unit=level.write_unit, chunk=level.chunks, itemsize=self.dtype.itemsize
+        )
+        stage, threads = plan_stage(
+            self._reading,
+            self._demand,
+            Limits(request.memory_limit, request.threads, request.slots, request.baseline + self.held_bytes),
+            outputs=[output],
+            write_access=request.target_access,
+            kept=next((block for _, _, block in request.begun), None),
+        )
+        told = {field.name: getattr(stage, field.name) for field in fields(stage)}
+        return PyramidPlan(
+            levels=request.levels,
+            stages=(LevelStage(**told, source_level=0, reads="source", last_level=0),),
+            method=self.function.name,
+            dtype=str(self.dtype),
+            memory_limit=request.memory_limit,
+            peak_bytes=process_peak(stage.memory, stage.tasks, threads, request.baseline + self.held_bytes),
+            threads=threads,
+            baseline=request.baseline,
+        )
+
+    @cached_property
+    def _reading(self) -> Reading:
+        reading = replace(reading_of(self.source), halo=self.function.halo)
+        if self._has_halo and reading.lazy_chunks is not None:
+            # pieces are put together of parts of chunks, for blocks of dask arrays have no halo
+            access = ChunkAccess(copies=1 + READING_THREADS)
+            return replace(reading, chunks=reading.lazy_chunks, lazy_chunks=None, access=access)
+        return reading
+
+    @property
+    def _has_halo(self) -> bool:
+        return any(self.function.halo or ())
+
+    def _demand(self, piece: Shape) -> int:
+        """Return the bytes of what the function takes, and of what is cut out of its result."""
+        given = math.prod(self._reading.around(piece))
+        is_lazy = self._has_halo and self.source.lazy_chunks is not None
+        # a part is there in chunks, put together, and in what it is copied to
+        parts = 3 * min(PART_BYTES, given * self.source.dtype.itemsize) if is_lazy else 0
+        return given * self.function.bytes_per_voxel + math.prod(piece) * self.dtype.itemsize + parts
+
+    def steps(self, checked: CheckedBuild, group: zarr.Group, journal: Journal) -> Sequence[Step]:
+        (stage,) = checked.plan.stages
+        (output,) = stage.outputs
+        source = self.source
+        read: Input | None = None
+        if source.is_zarr:
+            read = ArrayInput("the source", source.array)
+        elif self._has_halo:
+            read = LazyInput(source.array)
+        array = level_array(group, checked.plan.levels[0].path)
+        operation = MapPieces(
+            function=replace(self.function, dtype=checked.format.dtype),
+            extent=source.shape,
+            input=read,
+            outputs=(ArrayOutput(output.name, array, output.factor),),
+        )
+        return [Step(stage, operation, source.shape, checked.present, None if read is not None else source.array)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapPieces(BaseOperation):
+    """Writes what a function makes of each piece, of which the halo is cut off."""
+
+    function: BlockFunction
+    extent: Shape
+    input: Input | None
+    outputs: tuple[Output, ...]
+
+    advice = "what is done so far is kept: run the same again to resume, or another function with overwrite=True"
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    @property
+    def halo(self) -> Shape | None:  # type: ignore[override]
+        return self.function.halo
+
+    def piece(self, state: None, box: Box, found: npt.NDArray[Any], put: Put) -> None:
+        around = box if self.halo is None else box.grow(self.halo, self.extent)
+        made = np.asarray(self.function.make(read_only(found), around))
+        if made.shape != around.shape:
+            raise BuildError(f"function returned an array of shape {made.shape}, but was given one of {around.shape}")
+        dtype = self.function.dtype
+        if not np.can_cast(made.dtype, dtype, "same_kind"):
+            raise BuildError(f"function returned {made.dtype}, which is not to be cast to {dtype}: give dtype=")
+        part = made[box.relative_to(around.start).slices]
+        put(self.outputs[0].name, box, np.ascontiguousarray(part, dtype))
