@@ -9,7 +9,7 @@ from typing import Any
 
 from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.job import Step, run_steps
-from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.journal import Journal, refuse_changing
 from chunkpyramid.engine.layout import Limits
 from chunkpyramid.engine.machine import Machine, memory_bytes
 from chunkpyramid.engine.operation import ArrayInput, BaseOperation, Input, Output, Put, Writer
@@ -133,7 +133,9 @@ class ReduceJob:
 
         machine = active_machine(source.uncounted_bytes)
         limit = memory_bytes(memory_limit, machine)
-        present = presences(source.zarr_arrays())
+        arrays = source.zarr_arrays()
+        refuse_changing(arrays)
+        present = presences(arrays)
         records = max(LEAST_RECORD_BYTES, (limit - machine.baseline) // machine.threads // RECORDS_PART)
         whole = partial(_with_records, demand, records)
         stage, threads = _planned(source, whole, limit, machine)

@@ -1,6 +1,23 @@
 """Labels: what the voxels of a segmentation say of its objects, for volumes larger than memory."""
 
 from chunkpyramid.labels.label_statistics import statistics, unique
+from chunkpyramid.labels.mask import mask, mask_except
+from chunkpyramid.labels.remap import remap, remap_from_array, remap_from_array_kv
+from chunkpyramid.labels.renumber import refit, renumber
+from chunkpyramid.labels.renumbering import Renumbering
 from chunkpyramid.labels.table import LabelRow, LabelTable
 
-__all__ = ["LabelRow", "LabelTable", "statistics", "unique"]
+__all__ = [
+    "LabelRow",
+    "LabelTable",
+    "Renumbering",
+    "mask",
+    "mask_except",
+    "refit",
+    "remap",
+    "remap_from_array",
+    "remap_from_array_kv",
+    "renumber",
+    "statistics",
+    "unique",
+]

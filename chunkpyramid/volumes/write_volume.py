@@ -59,8 +59,13 @@ class BlockFunction:
         What it takes at most for each voxel it is given, what it returns included.
     halo : tuple of int, optional
         With how many voxels around it a piece is given to ``make``.
+    keeps_labels : bool
+        Whether each label of the result means what it does in the source.
     held_bytes : int
         What every process holds for it beside the pieces.
+    share : callable, optional
+        Given the scratch group, returns the same function, of which what is too large to be sent with every task is
+        stored there.
     """
 
     name: str
@@ -69,7 +74,13 @@ class BlockFunction:
     told: Mapping[str, Any] = field(default_factory=dict)
     bytes_per_voxel: int = 16
     halo: Shape | None = None
+    keeps_labels: bool = True
     held_bytes: int = 0
+    share: Callable[[zarr.Group], BlockFunction] | None = None
+
+    def shared(self, scratch: zarr.Group) -> BlockFunction:
+        """Return the function as it is sent to other processes."""
+        return self if self.share is None else replace(self.share(scratch), share=None)
 
 
 def write_volume(function: BlockFunction, source: Source, target: Any, options: VolumeOptions) -> Volume:
@@ -112,6 +123,10 @@ class FunctionRecipe:
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.function.dtype
+
+    @property
+    def keeps_labels(self) -> bool:
+        return self.function.keeps_labels
 
     @property
     def held_bytes(self) -> int:
@@ -178,7 +193,7 @@ class FunctionRecipe:
             read = LazyInput(source.array)
         array = level_array(group, checked.plan.levels[0].path)
         operation = MapPieces(
-            function=replace(self.function, dtype=checked.format.dtype),
+            function=replace(self.function.shared(journal.scratch), dtype=checked.format.dtype),
             extent=source.shape,
             input=read,
             outputs=(ArrayOutput(output.name, array, output.factor),),
@@ -194,8 +209,7 @@ class MapPieces(BaseOperation):
     extent: Shape
     input: Input | None
     outputs: tuple[Output, ...]
-
-    advice = "what is done so far is kept: run the same again to resume, or another function with overwrite=True"
+    advice: str = "what is done so far is kept: run the same again to resume, or another function with overwrite=True"
 
     @property
     def name(self) -> str:
