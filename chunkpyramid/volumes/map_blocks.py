@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property
-from itertools import pairwise, product, zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,16 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.arguments import per_axis, reordered, true_or_false, whole_number
-from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.boxes import Box, Halo, Shape
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Limits
-from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BaseOperation, Input, Output, Put, Writer
+from chunkpyramid.engine.operation import ArrayOutput, BaseOperation, Input, Output, Put
 from chunkpyramid.engine.plan_stage import plan_stage
 from chunkpyramid.engine.process_memory import process_peak
 from chunkpyramid.engine.progress import Progress, check_progress
-from chunkpyramid.engine.reduce_job import read_only, reading_of
+from chunkpyramid.engine.source_input import bytes_of_parts, input_of, read_only, reading_of
 from chunkpyramid.engine.stage import Reading
-from chunkpyramid.engine.task_memory import READING_THREADS
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.pyramid.build import carry_out
 from chunkpyramid.pyramid.check_arguments import check_build
@@ -34,14 +32,10 @@ from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, Pyra
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume, open_volume
-from chunkpyramid.storage.chunk_access import ChunkAccess
 from chunkpyramid.storage.nodes import level_array
 from chunkpyramid.volumes.function_digest import function_digest
 
 __all__ = ["map_blocks"]
-
-# So much of a dask array is computed at once for a piece with a halo, or a chunk if that is more: to begin takes time.
-PART_BYTES = 8 * 2**20
 
 
 def map_blocks(
@@ -223,87 +217,34 @@ class FunctionRecipe:
             baseline=request.baseline,
         )
 
+    @property
+    def _halo(self) -> Halo | None:
+        return Halo.around(self.halo) if any(self.halo) else None
+
     @cached_property
     def _reading(self) -> Reading:
-        reading = replace(reading_of(self.source), halo=self.halo)
-        if self._has_halo and reading.lazy_chunks is not None:
-            # pieces are put together of parts of chunks, for blocks of dask arrays have no halo
-            access = ChunkAccess(copies=1 + READING_THREADS)
-            return replace(reading, chunks=reading.lazy_chunks, lazy_chunks=None, access=access)
-        return reading
-
-    @property
-    def _has_halo(self) -> bool:
-        return any(self.halo)
+        return reading_of(self.source, self._halo)
 
     def _demand(self, piece: Shape) -> int:
         """Return the bytes of what the function takes, and of what is cut out of its result."""
-        given = math.prod(self._reading.around(piece))
-        is_lazy = self._has_halo and self.source.lazy_chunks is not None
-        # a part is there in chunks, put together, and in what it is copied to
-        parts = 3 * min(PART_BYTES, given * self.source.dtype.itemsize) if is_lazy else 0
-        return given * self.bytes_per_voxel + math.prod(piece) * self.dtype.itemsize + parts
+        made = math.prod(self._reading.around(piece)) * self.bytes_per_voxel
+        return made + math.prod(piece) * self.dtype.itemsize + bytes_of_parts(self.source, self._halo, piece)
 
     def steps(self, checked: CheckedBuild, group: zarr.Group, journal: Journal) -> Sequence[Step]:
         (stage,) = checked.plan.stages
         (output,) = stage.outputs
-        source = self.source
-        read: Input | None = None
-        if source.is_zarr:
-            read = ArrayInput("the source", source.array)
-        elif self._has_halo:
-            read = LazyInput(source.array)
+        read = input_of(self.source, self._halo)
         array = level_array(group, checked.plan.levels[0].path)
         operation = MapPieces(
             function=self.function,
-            halo=self.halo,
-            extent=source.shape,
+            halo=self._halo,
+            extent=self.source.shape,
             dtype=checked.format.dtype,
             input=read,
             outputs=(ArrayOutput(output.name, array, output.factor),),
         )
-        return [Step(stage, operation, source.shape, checked.present, None if read is not None else source.array)]
-
-
-class LazyInput:
-    """A dask or NumPy array of which any box can be had: some chunks of it after the other.
-
-    This is no dataclass, because Dask looks for arrays in those, and would compute all of it before the first task.
-    """
-
-    name = "the source"
-
-    def __init__(self, array: Any):
-        self.array = array
-
-    def open(self, writers: Mapping[str, Writer]) -> Callable[[Box], npt.NDArray[Any]]:
-        if isinstance(self.array, np.ndarray):
-            return lambda box: np.asarray(self.array[box.slices])
-        return self._read
-
-    def _read(self, box: Box) -> npt.NDArray[Any]:
-        values = np.empty(box.shape, self.array.dtype)
-        for part in self._parts(box):
-            found = self.array[part.slices].compute(scheduler="synchronous")
-            values[part.relative_to(box.start).slices] = found
-        return values
-
-    def _parts(self, box: Box) -> Iterator[Box]:
-        """Yield the parts of a box that are computed at once: in one chunk each, or in some that are small together."""
-        longest = [max(lengths) for lengths in self.array.chunks]
-        for axis in reversed(range(len(longest))):
-            while longest[axis] < box.shape[axis] and 2 * math.prod(longest) * self.array.dtype.itemsize <= PART_BYTES:
-                longest[axis] *= 2
-        ranges = []
-        for start, stop, lengths, most in zip(box.start, box.stop, self.array.chunks, longest, strict=True):
-            edges = [start]
-            ends = [*(int(end) for end in np.cumsum(lengths) if start < end < stop), stop]
-            for end, following in zip_longest(ends, ends[1:]):
-                if following is None or following - edges[-1] > most:
-                    edges.append(end)
-            ranges.append(list(pairwise(edges)))
-        for cell in product(*ranges):
-            yield Box(tuple(start for start, _ in cell), tuple(stop for _, stop in cell))
+        blocks = self.source.array if read is None else None
+        return [Step(stage, operation, self.source.shape, checked.present, blocks)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,7 +252,7 @@ class MapPieces(BaseOperation):
     """Writes what a function makes of each piece, of which the halo is cut off."""
 
     function: Callable[[npt.NDArray[Any]], Any]
-    halo: Shape
+    halo: Halo | None
     extent: Shape
     dtype: np.dtype[Any]
     input: Input | None
@@ -321,7 +262,7 @@ class MapPieces(BaseOperation):
     advice = "what is done so far is kept: run the same again to resume, or another function with overwrite=True"
 
     def piece(self, state: None, box: Box, found: npt.NDArray[Any], put: Put) -> None:
-        around = box.grow(self.halo, self.extent)
+        around = box if self.halo is None else box.grow(self.halo, self.extent)
         made = np.asarray(self.function(read_only(found)))
         if made.shape != around.shape:
             raise BuildError(f"function returned an array of shape {made.shape}, but was given one of {around.shape}")
