@@ -1,5 +1,7 @@
 """Labels: what the voxels of a segmentation say of its objects, for volumes larger than memory."""
 
+from chunkpyramid.labels.contact_table import ContactRow, ContactTable
+from chunkpyramid.labels.label_contacts import contacts
 from chunkpyramid.labels.label_statistics import statistics, unique
 from chunkpyramid.labels.mask import mask, mask_except
 from chunkpyramid.labels.remap import remap, remap_from_array, remap_from_array_kv
@@ -8,9 +10,12 @@ from chunkpyramid.labels.renumbering import Renumbering
 from chunkpyramid.labels.table import LabelRow, LabelTable
 
 __all__ = [
+    "ContactRow",
+    "ContactTable",
     "LabelRow",
     "LabelTable",
     "Renumbering",
+    "contacts",
     "mask",
     "mask_except",
     "refit",

@@ -12,8 +12,9 @@ from chunkpyramid.boxes import Box
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels import arrays
 from chunkpyramid.labels.label_map import LabelMap, MapLabels, replace_labels
+from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
-from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory, open_labels, refuse_options
+from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory, refuse_options
 from chunkpyramid.sources.volume import Volume
 from chunkpyramid.volumes.options import VolumeOptions
 
@@ -126,7 +127,7 @@ def _masked(
     check_place(target, in_place)
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ArgumentError(f"value must be a label, but {value!r} was given")
-    opened = open_labels(given, options, in_place=in_place)
+    opened = open_labels(given, options.get("axes"), options.get("storage_options"), writable=in_place)
     listed = np.unique(np.asarray(list(labels) if not isinstance(labels, np.ndarray) else labels).reshape(-1))
     if len(listed) and listed.dtype.kind not in "iub":
         raise ArgumentError(f"labels must be integers, but they are {listed.dtype}")

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels import arrays
 from chunkpyramid.labels.label_map import LabelMap, MapLabels, read_table
+from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
-from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory, open_labels, refuse_options
+from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory, refuse_options
 from chunkpyramid.sources.volume import Volume
 from chunkpyramid.volumes.options import VolumeOptions
 
@@ -194,7 +195,7 @@ def remap_volume(
 ) -> Volume:
     """Replace the labels of a volume as a map tells."""
     check_place(target, in_place)
-    opened = open_labels(given, options, in_place=in_place)
+    opened = open_labels(given, options.get("axes"), options.get("storage_options"), writable=in_place)
     dtype = holding(opened.dtype, labels.new, "the table")
     if in_place and dtype != opened.dtype.newbyteorder("="):
         raise ArgumentError(

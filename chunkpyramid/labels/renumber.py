@@ -17,13 +17,13 @@ from chunkpyramid.engine.result import ResultPlace
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels import arrays
 from chunkpyramid.labels.label_map import LabelMap, MapLabels
+from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
 from chunkpyramid.labels.renumbering import Renumbering
 from chunkpyramid.labels.volumes_or_arrays import (
     box_index,
     holding,
     is_in_memory,
-    open_labels,
     refuse_options,
 )
 from chunkpyramid.sources.source import Source
@@ -92,7 +92,7 @@ def renumber(
     if isinstance(start, bool) or not isinstance(start, int | np.integer):
         raise ArgumentError(f"start must be a whole number, but {start!r} was given")
     keeps_zero = true_or_false(preserve_zero, "preserve_zero")
-    opened = open_labels(arr, options, in_place=in_place)
+    opened = open_labels(arr, options.get("axes"), options.get("storage_options"), writable=in_place)
     change = Change(
         name="labels.renumber",
         told={"start": int(start), "preserve_zero": keeps_zero},
@@ -166,7 +166,7 @@ def refit(
         refuse_options(options, "for an array in memory without target")
         return arrays.refit(arr, value, increase_only, exotics)
     check_place(target, False)
-    opened = open_labels(arr, options)
+    opened = open_labels(arr, options.get("axes"), options.get("storage_options"))
     dtype = opened.dtype.newbyteorder("=")
     if value is None:
         least, most = extremes(opened, options)

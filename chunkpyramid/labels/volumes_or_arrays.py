@@ -10,11 +10,8 @@ import numpy.typing as npt
 
 from chunkpyramid.boxes import Box
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.sources.open import open_source
-from chunkpyramid.sources.source import Source
-from chunkpyramid.volumes.options import ReadOptions
 
-__all__ = ["box_index", "holding", "is_in_memory", "open_labels", "refuse_options"]
+__all__ = ["box_index", "holding", "is_in_memory", "refuse_options"]
 
 
 def is_in_memory(given: Any, target: Any) -> bool:
@@ -26,22 +23,6 @@ def refuse_options(options: Mapping[str, Any], why: str) -> None:
     """Raise `ArgumentError` if there are any of the options of volumes."""
     if options:
         raise ArgumentError(f"{', '.join(sorted(options))} cannot be given {why}")
-
-
-def open_labels(given: Any, options: ReadOptions, *, in_place: bool = False) -> Source:
-    """Open a volume of labels.
-
-    Raises
-    ------
-    SourceNotFoundError
-        If it is not there.
-    ArgumentError
-        If it holds neither integers nor bool.
-    """
-    opened = open_source(given, options.get("axes"), writable=in_place, storage_options=options.get("storage_options"))
-    if opened.dtype.kind not in "iub":
-        raise ArgumentError(f"the labels must be integers or bool, but the volume holds {opened.dtype}")
-    return opened
 
 
 def holding(dtype: np.dtype[Any], values: npt.NDArray[Any], argument: str) -> np.dtype[Any]:

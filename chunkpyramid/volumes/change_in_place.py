@@ -22,8 +22,9 @@ from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BlockOperatio
 from chunkpyramid.engine.plan_stage import plan_stage
 from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.engine.progress import check_progress
-from chunkpyramid.engine.reduce_job import reading_of, source_fingerprint
+from chunkpyramid.engine.reduce_job import source_fingerprint
 from chunkpyramid.engine.runs import begin_run
+from chunkpyramid.engine.source_input import reading_of
 from chunkpyramid.engine.stage import OutputLayout, Stage
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.sources.source import Source

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkpyramid.arguments import per_axis, reordered, whole_number
-from chunkpyramid.boxes import Box
+from chunkpyramid.boxes import Box, Halo
 from chunkpyramid.engine.progress import Progress
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.sources.open import open_source
@@ -134,7 +134,7 @@ def map_blocks(
         dtype=made,
         told={"function": function_digest(function), "halo": list(around)},
         bytes_per_voxel=each,
-        halo=around,
+        halo=Halo.around(around) if any(around) else None,
     )
     return write_volume(
         written,

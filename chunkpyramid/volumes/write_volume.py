@@ -13,17 +13,16 @@ import numpy.typing as npt
 import zarr
 
 from chunkpyramid.arguments import true_or_false
-from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.boxes import Box, Halo, Shape
 from chunkpyramid.engine.job import Step
 from chunkpyramid.engine.journal import Journal
 from chunkpyramid.engine.layout import Limits
-from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BaseOperation, Input, Output, Put
+from chunkpyramid.engine.operation import ArrayOutput, BaseOperation, Input, Output, Put
 from chunkpyramid.engine.plan_stage import plan_stage
 from chunkpyramid.engine.process_memory import process_peak
 from chunkpyramid.engine.progress import check_progress
-from chunkpyramid.engine.reduce_job import read_only, reading_of
+from chunkpyramid.engine.source_input import bytes_of_parts, input_of, read_only, reading_of
 from chunkpyramid.engine.stage import Reading
-from chunkpyramid.engine.task_memory import READING_THREADS
 from chunkpyramid.errors import ArgumentError, BuildError
 from chunkpyramid.pyramid.build import carry_out
 from chunkpyramid.pyramid.check_arguments import check_build
@@ -32,9 +31,7 @@ from chunkpyramid.pyramid.options import BuildOptions
 from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, PyramidPlan
 from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume, open_volume
-from chunkpyramid.storage.chunk_access import ChunkAccess
 from chunkpyramid.storage.nodes import level_array
-from chunkpyramid.volumes.lazy_input import PART_BYTES, LazyInput
 from chunkpyramid.volumes.options import VolumeOptions
 
 __all__ = ["BlockFunction", "MapPieces", "write_volume"]
@@ -57,8 +54,8 @@ class BlockFunction:
         What tells it from others, in values that JSON can hold.
     bytes_per_voxel : int
         What it takes at most for each voxel it is given, what it returns included.
-    halo : tuple of int, optional
-        With how many voxels around it a piece is given to ``make``.
+    halo : Halo, optional
+        The voxels around a piece that are given to ``make`` too.
     keeps_labels : bool
         Whether each label of the result means what it does in the source.
     held_bytes : int
@@ -73,7 +70,7 @@ class BlockFunction:
     dtype: np.dtype[Any]
     told: Mapping[str, Any] = field(default_factory=dict)
     bytes_per_voxel: int = 16
-    halo: Shape | None = None
+    halo: Halo | None = None
     keeps_labels: bool = True
     held_bytes: int = 0
     share: Callable[[zarr.Group], BlockFunction] | None = None
@@ -163,34 +160,19 @@ class FunctionRecipe:
 
     @cached_property
     def _reading(self) -> Reading:
-        reading = replace(reading_of(self.source), halo=self.function.halo)
-        if self._has_halo and reading.lazy_chunks is not None:
-            # pieces are put together of parts of chunks, for blocks of dask arrays have no halo
-            access = ChunkAccess(copies=1 + READING_THREADS)
-            return replace(reading, chunks=reading.lazy_chunks, lazy_chunks=None, access=access)
-        return reading
-
-    @property
-    def _has_halo(self) -> bool:
-        return any(self.function.halo or ())
+        return reading_of(self.source, self.function.halo)
 
     def _demand(self, piece: Shape) -> int:
         """Return the bytes of what the function takes, and of what is cut out of its result."""
-        given = math.prod(self._reading.around(piece))
-        is_lazy = self._has_halo and self.source.lazy_chunks is not None
-        # a part is there in chunks, put together, and in what it is copied to
-        parts = 3 * min(PART_BYTES, given * self.source.dtype.itemsize) if is_lazy else 0
-        return given * self.function.bytes_per_voxel + math.prod(piece) * self.dtype.itemsize + parts
+        given = math.prod(self._reading.around(piece)) * self.function.bytes_per_voxel
+        cut = math.prod(piece) * self.dtype.itemsize
+        return given + cut + bytes_of_parts(self.source, self.function.halo, piece)
 
     def steps(self, checked: CheckedBuild, group: zarr.Group, journal: Journal) -> Sequence[Step]:
         (stage,) = checked.plan.stages
         (output,) = stage.outputs
         source = self.source
-        read: Input | None = None
-        if source.is_zarr:
-            read = ArrayInput("the source", source.array)
-        elif self._has_halo:
-            read = LazyInput(source.array)
+        read = input_of(source, self.function.halo)
         array = level_array(group, checked.plan.levels[0].path)
         operation = MapPieces(
             function=replace(self.function.shared(journal.scratch), dtype=checked.format.dtype),
@@ -216,7 +198,7 @@ class MapPieces(BaseOperation):
         return self.function.name
 
     @property
-    def halo(self) -> Shape | None:  # type: ignore[override]
+    def halo(self) -> Halo | None:  # type: ignore[override]
         return self.function.halo
 
     def piece(self, state: None, box: Box, found: npt.NDArray[Any], put: Put) -> None:

@@ -8,3 +8,5 @@ include "../common/arrays.pxi"
 
 
 include "count.pxi"
+include "contacts.pxi"
+include "groups.pxi"
