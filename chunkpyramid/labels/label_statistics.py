@@ -1,4 +1,4 @@
-"""`statistics` and `unique`: the labels of a volume larger than memory."""
+"""`statistics`: the labels of a volume larger than memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from dataclasses import fields as fields_of
 from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 import zarr
 
@@ -22,7 +21,7 @@ from chunkpyramid.labels.table import LabelTable, load_counts, save_counts
 from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.sources.source import Source
 
-__all__ = ["statistics", "unique"]
+__all__ = ["count_volume", "statistics"]
 
 # So many labels are counted at a time. Their statistics, in the table that finds them and in the arrays made of that,
 # take `BYTES_PER_LABEL` and as much again for each axis.
@@ -109,51 +108,9 @@ def statistics(
     return LabelTable(counts if background is None else counts.without(background), coordinates)
 
 
-def unique(
-    source: Any,
-    return_counts: bool = False,
-    *,
-    axes: str | Sequence[str] | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    memory_limit: int | str | None = None,
-    progress: Progress = False,
-) -> npt.NDArray[Any] | tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return the labels of a volume in ascending order, as `numpy.unique` does for arrays in memory.
-
-    Every chunk is read once, on whatever Dask scheduler is active.
-
-    Parameters
-    ----------
-    source : zarr.Array, dask array, xarray.DataArray, numpy array, path, URL or store
-        Labels: integers or bool.
-    return_counts : bool
-        Whether to return how many voxels each label has, too.
-    axes, storage_options, memory_limit, progress
-        As for `build_pyramid`. The labels themselves have to fit in memory, beside what the limit allows.
-
-    Returns
-    -------
-    labels : ndarray
-        In the dtype of the source.
-    counts : ndarray of int64
-        Only with ``return_counts``.
-
-    Raises
-    ------
-    SourceNotFoundError, ArgumentError, PlanError, BuildError
-        As `statistics` does.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import chunkpyramid as cp
-    >>> cp.labels.unique(np.array([[0, 7, 7], [0, 0, 7]]), return_counts=True)
-    (array([0, 7]), array([3, 3]))
-    """
-    opened = open_labels(source, axes, storage_options)
-    place = ResultPlace(None, None, True, False)
-    counts = _counted(opened, place, memory_limit, progress, interior=None, told=[])
-    return (counts.label, counts.count) if return_counts else counts.label
+def count_volume(source: Source, memory_limit: int | str | None, progress: Progress) -> LabelCounts:
+    """Return the labels of a volume, each with its count alone."""
+    return _counted(source, ResultPlace(None, None, True, False), memory_limit, progress, interior=None, told=[])
 
 
 def interior_of(shape: Shape, spatial: Sequence[bool]) -> Box:

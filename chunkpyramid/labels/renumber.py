@@ -19,6 +19,7 @@ from chunkpyramid.labels import arrays
 from chunkpyramid.labels.label_map import LabelMap, MapLabels
 from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
+from chunkpyramid.labels.points import extremes
 from chunkpyramid.labels.renumbering import Renumbering
 from chunkpyramid.labels.volumes_or_arrays import (
     box_index,
@@ -189,30 +190,6 @@ class Cast:
 
     def __call__(self, values: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
         return values.astype(self.dtype)
-
-
-def extremes(source: Source, options: VolumeOptions) -> tuple[Any, Any]:
-    """Return the smallest and the largest label of a volume."""
-    job = ReduceJob.plan(
-        "labels.minmax",
-        source,
-        _extremes_of,
-        _merged_extremes,
-        demand=lambda piece: 0,
-        memory_limit=options.get("memory_limit"),
-        fingerprint={},
-    )
-    found = cast("npt.NDArray[Any]", ResultPlace(None, None, True, False).compute(job, False))
-    return found[0], found[1]
-
-
-def _extremes_of(values: npt.NDArray[Any], box: Box) -> Iterator[Record]:
-    yield np.array([values.min(), values.max()])
-
-
-def _merged_extremes(first: Record, second: Record) -> Record:
-    one, other = cast("npt.NDArray[Any]", first), cast("npt.NDArray[Any]", second)
-    return np.array([min(one[0], other[0]), max(one[1], other[1])])
 
 
 def first_voxels(source: Source, options: VolumeOptions) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
