@@ -8,3 +8,4 @@ include "../common/arrays.pxi"
 
 
 include "count.pxi"
+include "components.pxi"
