@@ -34,6 +34,15 @@ struct Plane {
 
     explicit Plane(Index rows) : begins(static_cast<std::size_t>(rows) + 1) {}
     Run<Label, Number>* row(Index at) { return runs.data() + begins[static_cast<std::size_t>(at)]; }
+
+    // Makes room for so many runs of a row.
+    Run<Label, Number>* reserve(Index at, Index most) {
+        const std::size_t needed = begins[static_cast<std::size_t>(at)] + static_cast<std::size_t>(most);
+        if (needed > runs.size()) {
+            runs.resize(2 * needed);
+        }
+        return row(at);
+    }
 };
 
 // Provisional numbers; number 0 is the background.
@@ -48,9 +57,9 @@ public:
 
     Provisional() : entries_(1) {}
 
-    Number add() {
+    Number add(Number size, Number first) {
         const auto number = static_cast<Number>(entries_.size());
-        entries_.push_back({number, 0, static_cast<Number>(-1)});
+        entries_.push_back({number, size, first});
         return number;
     }
 
@@ -143,6 +152,26 @@ private:
     std::vector<std::uint64_t> before_;
 };
 
+// Returns where the voxels of a row that have this label end; most runs of real segmentations are long.
+template <class Label>
+ALWAYS_INLINE Index end_of_run(const Label* row, Index at, Index size, Label label) {
+    constexpr Index AT_ONCE = 8;
+    while (at + AT_ONCE <= size) {
+        Label differing = 0;
+        for (Index voxel = 0; voxel < AT_ONCE; ++voxel) {
+            differing |= row[at + voxel] ^ label;
+        }
+        if (differing) {
+            break;
+        }
+        at += AT_ONCE;
+    }
+    while (at < size && row[at] == label) {
+        ++at;
+    }
+    return at;
+}
+
 template <class Label, class Number>
 class Labelling {
 public:
@@ -155,14 +184,10 @@ public:
           row_(array.strides[2] == static_cast<Index>(sizeof(Label)) ? 0 : static_cast<std::size_t>(array.shape[2])) {}
 
     void run(ComponentTable& table) {
-        for (Index z = 0; z < array_.shape[0]; ++z) {
-            std::swap(here_, before_);
-            here_.runs.clear();
-            for (Index y = 0; y < array_.shape[1]; ++y) {
-                find_runs(z, y);
-                join(z, y);
-                write(z, y);
-            }
+        switch (rules_.reach) {
+            case 1: find<1>(); break;
+            case 2: find<2>(); break;
+            default: find<3>();
         }
         provisional_.gather();
         number(table);
@@ -171,6 +196,19 @@ public:
 
 private:
     using Runs = Run<Label, Number>;
+
+    // The first pass.
+    template <int REACH>
+    void find() {
+        for (Index z = 0; z < array_.shape[0]; ++z) {
+            std::swap(here_, before_);
+            for (Index y = 0; y < array_.shape[1]; ++y) {
+                find_runs(z, y);
+                join<REACH>(z, y);
+                write(z, y);
+            }
+        }
+    }
 
     Index voxels() const { return array_.shape[0] * array_.shape[1] * array_.shape[2]; }
 
@@ -189,72 +227,101 @@ private:
         const Label* row = values(z, y);
         const Index size = array_.shape[2];
         const auto background = static_cast<Label>(rules_.background);
+        const bool has_background = rules_.has_background;
+        Runs* const first = here_.reserve(y, size);
+        Runs* run = first;
         for (Index start = 0, stop; start < size; start = stop) {
             const Label label = row[start];
-            stop = start + 1;
-            while (stop < size && row[stop] == label) {
-                ++stop;
-            }
-            if (!rules_.has_background || label != background) {
-                here_.runs.push_back({label, static_cast<Number>(start), static_cast<Number>(stop), 0});
-            }
+            stop = end_of_run(row, start + 1, size, label);
+            *run = {label, static_cast<Number>(start), static_cast<Number>(stop), 0};
+            run += !has_background || label != background;
         }
-        here_.begins[static_cast<std::size_t>(y) + 1] = here_.runs.size();
+        here_.begins[static_cast<std::size_t>(y) + 1] =
+            here_.begins[static_cast<std::size_t>(y)] + static_cast<std::size_t>(run - first);
     }
 
+    // The runs of a row before this one that have not been passed yet.
+    struct Before {
+        const Runs* at = nullptr;
+        const Runs* end = nullptr;
+    };
+
+    // Joins the runs of a row with those that they touch in the rows before it.
+    template <int REACH>
     void join(Index z, Index y) {
-        if (y > 0) {
-            join(here_, y - 1, y, rules_.reach > 1);
-        }
-        if (z > 0) {
-            join(before_, y, y, rules_.reach > 1);
-            if (rules_.reach > 1) {
-                if (y > 0) {
-                    join(before_, y - 1, y, rules_.reach > 2);
-                }
-                if (y + 1 < array_.shape[1]) {
-                    join(before_, y + 1, y, rules_.reach > 2);
-                }
-            }
-        }
-    }
-
-    // Joins the runs of a row with those of one before it that they touch, at their corners too if it `is_wide`.
-    void join(Plane<Label, Number>& plane, Index beside, Index y, bool is_wide) {
-        const Number wide = is_wide;
-        const Runs* other = plane.row(beside);
-        const Runs* const end = plane.row(beside + 1);
+        constexpr Number ACROSS_EDGE = REACH > 1, ACROSS_CORNER = REACH > 2;
+        const bool has_next = y + 1 < array_.shape[1];
+        Before behind = z > 0 ? row(before_, y) : Before{};
+        Before above = y > 0 ? row(here_, y - 1) : Before{};
+        Before behind_above = z > 0 && y > 0 && REACH > 1 ? row(before_, y - 1) : Before{};
+        Before behind_below = z > 0 && has_next && REACH > 1 ? row(before_, y + 1) : Before{};
         Runs* const last = here_.row(y + 1);
         for (Runs* run = here_.row(y); run != last; ++run) {
-            while (other != end && other->stop + wide <= run->start) {
-                ++other;
+            const bool is_covered = join<ACROSS_EDGE, REACH == 2>(*run, behind);
+            // whatever else it touches touches the run that covers it, and has been joined with that
+            if (REACH > 1 && is_covered) {
+                continue;
             }
-            for (const Runs* touched = other; touched != end && touched->start < run->stop + wide; ++touched) {
-                if (touched->label == run->label) {
-                    run->number =
-                        run->number ? provisional_.unite(run->number, touched->number) : touched->number;
-                }
+            join<ACROSS_EDGE, false>(*run, above);
+            if (REACH > 1) {
+                join<ACROSS_CORNER, false>(*run, behind_above);
+                join<ACROSS_CORNER, false>(*run, behind_below);
             }
         }
     }
 
+    Before row(Plane<Label, Number>& plane, Index at) { return {plane.row(at), plane.row(at + 1)}; }
+
+    // Joins a run with those of another row that are no farther than `APART` away. Returns whether one of these extends
+    // over all of it, and `MARGIN` farther at both ends.
+    template <Number APART, Number MARGIN>
+    ALWAYS_INLINE bool join(Runs& run, Before& other) {
+        while (other.at != other.end && other.at->stop + APART <= run.start) {
+            ++other.at;
+        }
+        for (const Runs* touched = other.at; touched != other.end && touched->start < run.stop + APART; ++touched) {
+            if (touched->label == run.label) {
+                run.number = run.number ? provisional_.unite(run.number, touched->number) : touched->number;
+                if (touched->start + MARGIN <= run.start && touched->stop >= run.stop + MARGIN) {
+                    return true;
+                }
+            }
+        }
+        return false;
+    }
+
+    // Notes the number of each run, and where it ends, in the place of its first voxels.
     void write(Index z, Index y) {
         Number* const out = numbers_ + (z * array_.shape[1] + y) * array_.shape[2];
         const Index index = z * array_.steps[0] + y * array_.steps[1];
-        Number* at = out;
+        Number at = 0;
         Runs* const last = here_.row(y + 1);
         for (Runs* run = here_.row(y); run != last; ++run) {
-            if (!run->number) {
-                run->number = provisional_.add();
+            const Number size = run->stop - run->start;
+            const auto first = static_cast<Number>(index + static_cast<Index>(run->start) * array_.steps[2]);
+            if (run->number) {
+                provisional_.count(run->number, size, first);
+            } else {
+                run->number = provisional_.add(size, first);
             }
-            const Index start = static_cast<Index>(run->start);
-            provisional_.count(
-                run->number, run->stop - run->start, static_cast<Number>(index + start * array_.steps[2]));
-            std::fill(at, out + start, Number{0});
-            at = out + run->stop;
-            std::fill(out + start, at, run->number);
+            if (at < run->start) {
+                note(out, at, run->start, 0);
+            }
+            note(out, run->start, run->stop, run->number);
+            at = run->stop;
         }
-        std::fill(at, out + array_.shape[2], Number{0});
+        if (at < static_cast<Number>(array_.shape[2])) {
+            note(out, at, static_cast<Number>(array_.shape[2]), 0);
+        }
+    }
+
+    static void note(Number* out, Number start, Number stop, Number number) {
+        if (stop - start == 1) {
+            out[start] = number;
+        } else {
+            out[start] = number | IS_LONG;
+            out[start + 1] = stop;
+        }
     }
 
     bool is_kept(const typename Provisional<Number>::Entry& root) const { return root.size >= rules_.least; }
@@ -296,17 +363,28 @@ private:
         });
     }
 
+    // Writes the number of each voxel in place of what was noted of runs.
     void replace() {
-        Number before = 0, after = 0;
-        Number* const end = numbers_ + voxels();
-        for (Number* at = numbers_; at != end; ++at) {
-            if (*at != before) {
-                before = *at;
-                after = provisional_.parent(before);
+        const auto size = static_cast<Number>(array_.shape[2]);
+        const Index rows = array_.shape[0] * array_.shape[1];
+        for (Index row = 0; row < rows; ++row) {
+            Number* const out = numbers_ + row * array_.shape[2];
+            for (Number start = 0; start < size;) {
+                const Number noted = out[start];
+                const Number number = provisional_.parent(noted & ~IS_LONG);
+                if (noted & IS_LONG) {
+                    const Number stop = out[start + 1];
+                    std::fill(out + start, out + stop, number);
+                    start = stop;
+                } else {
+                    out[start++] = number;
+                }
             }
-            *at = after;
         }
     }
+
+    // the bit of a number that tells that its run is longer than a voxel
+    static constexpr Number IS_LONG = Number{1} << (8 * sizeof(Number) - 1);
 
     const LabelArray& array_;
     const ComponentRules& rules_;

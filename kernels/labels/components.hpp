@@ -34,8 +34,7 @@ struct ComponentTable {
 };
 
 // Numbers the components from 1 on in the order of their first voxels, and writes the number of each voxel to
-// `numbers`, which are as contiguous as can be, of `number_bytes` (4 or 8) each: enough for one more than there are
-// voxels. Returns false if there is not enough memory; the table is to be released all the same.
+// `numbers`, which are contiguous, of `number_bytes` each: 4 for fewer than 2**31 voxels, else 8. Returns false if there is not enough memory; the table is to be released all the same.
 bool label_components(
     const LabelArray& array, const ComponentRules& rules, void* numbers, int number_bytes,
     ComponentTable& table) noexcept;

@@ -29,7 +29,7 @@ def components(array, numbers, steps, int reach, background, uint64_t least):
     array : buffer of three axes, the last one the fastest in memory
         Items of 1, 2, 4 or 8 bytes in native byte order; only their bits matter.
     numbers : writable buffer of the same shape, C-contiguous
-        Where the number of each voxel goes: items of 4 or 8 bytes, enough for one more than there are voxels.
+        Where the number of each voxel goes: items of 4 bytes for fewer than 2**31 voxels, else of 8.
     steps : tuple of three int
         What a voxel farther along each axis adds to the index of a voxel: it tells which voxel is the first.
     reach : 1, 2 or 3
@@ -69,7 +69,7 @@ def components(array, numbers, steps, int reach, background, uint64_t least):
         labels.shape[axis] = view.shape[axis]
         labels.strides[axis] = view.strides[axis]
         labels.steps[axis] = steps[axis]
-    if number_bytes == 4 and voxels >= 2**32 - 1:
+    if number_bytes == 4 and voxels >= 2**31:
         raise ValueError(f"the numbers of {voxels} voxels need 8 bytes")
     labels.data = <const char*>view.buf
     labels.itemsize = <int>view.itemsize

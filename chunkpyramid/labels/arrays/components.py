@@ -177,7 +177,7 @@ def label_components(
     Parameters
     ----------
     dtype : uint32 or uint64
-        Of the numbers; it must hold one more than there are voxels.
+        Of the numbers; see `number_dtype`.
     dust : int, optional
         In place of that of the rules.
     """
@@ -230,8 +230,8 @@ def padded(shape: Shape) -> Shape:
 
 
 def number_dtype(voxels: int) -> np.dtype[Any]:
-    """Return the dtype of numbers while there may be as many components as voxels."""
-    return np.dtype(np.uint32 if voxels < 2**32 - 1 else np.uint64)
+    """Return the dtype of numbers while there may be as many components as voxels, with a bit that is left."""
+    return np.dtype(np.uint32 if voxels < 2**31 else np.uint64)
 
 
 def checked_dtype(dtype: Any) -> np.dtype[Any] | None:
