@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 namespace chunkpyramid {
@@ -26,22 +28,19 @@ struct Run {
     Number number;
 };
 
-// The runs of the rows of a plane, one row after the other.
+// The runs of the rows of a plane, one row after the other. Memory that is not used is not touched either.
 template <class Label, class Number>
 struct Plane {
-    std::vector<Run<Label, Number>> runs;
+    std::unique_ptr<Run<Label, Number>[]> runs;
     std::vector<std::size_t> begins;
 
-    explicit Plane(Index rows) : begins(static_cast<std::size_t>(rows) + 1) {}
-    Run<Label, Number>* row(Index at) { return runs.data() + begins[static_cast<std::size_t>(at)]; }
+    Plane(Index rows, Index size)
+        : runs(new Run<Label, Number>[static_cast<std::size_t>(rows * size)]),
+          begins(static_cast<std::size_t>(rows) + 1) {}
 
-    // Makes room for so many runs of a row.
-    Run<Label, Number>* reserve(Index at, Index most) {
-        const std::size_t needed = begins[static_cast<std::size_t>(at)] + static_cast<std::size_t>(most);
-        if (needed > runs.size()) {
-            runs.resize(2 * needed);
-        }
-        return row(at);
+    Run<Label, Number>* row(Index at) { return runs.get() + begins[static_cast<std::size_t>(at)]; }
+    void end_row(Index at, const Run<Label, Number>* end) {
+        begins[static_cast<std::size_t>(at) + 1] = static_cast<std::size_t>(end - runs.get());
     }
 };
 
@@ -55,11 +54,17 @@ public:
         Number first;
     };
 
-    Provisional() : entries_(1) {}
+    Provisional() { grow(); }
+    ~Provisional() { std::free(entries_); }
+    Provisional(const Provisional&) = delete;
+    Provisional& operator=(const Provisional&) = delete;
 
     Number add(Number size, Number first) {
-        const auto number = static_cast<Number>(entries_.size());
-        entries_.push_back({number, size, first});
+        if (size_ == capacity_) {
+            grow();
+        }
+        const auto number = static_cast<Number>(size_);
+        entries_[size_++] = {number, size, first};
         return number;
     }
 
@@ -85,7 +90,7 @@ public:
 
     // Adds up at the roots what is known of all numbers, and makes each root the parent of all its numbers.
     void gather() {
-        for (std::size_t number = 1; number < entries_.size(); ++number) {
+        for (std::size_t number = 1; number < size_; ++number) {
             Entry& entry = entries_[number];
             if (entry.parent != number) {
                 // parents are smaller, so that their own are roots already
@@ -98,7 +103,7 @@ public:
     // Replaces the parent of each number by what `numbered` makes of a root, in ascending order of roots.
     template <class Numbered>
     void replace(const Numbered& numbered) {
-        for (std::size_t number = 1; number < entries_.size(); ++number) {
+        for (std::size_t number = 1; number < size_; ++number) {
             Entry& entry = entries_[number];
             entry.parent = entry.parent == number ? numbered(entry) : entries_[entry.parent].parent;
         }
@@ -106,7 +111,7 @@ public:
 
     template <class Visit>
     void visit_roots(const Visit& visit) const {
-        for (std::size_t number = 1; number < entries_.size(); ++number) {
+        for (std::size_t number = 1; number < size_; ++number) {
             if (entries_[number].parent == number) {
                 visit(entries_[number]);
             }
@@ -124,7 +129,21 @@ private:
         return number;
     }
 
-    std::vector<Entry> entries_;
+    // What is large is moved by the system, and not copied.
+    void grow() {
+        const std::size_t capacity = capacity_ ? 2 * capacity_ : 1024;
+        auto* entries = static_cast<Entry*>(std::realloc(entries_, capacity * sizeof(Entry)));
+        if (!entries) {
+            throw std::bad_alloc();
+        }
+        entries_ = entries;
+        capacity_ = capacity;
+        entries_[0] = {};
+    }
+
+    Entry* entries_ = nullptr;
+    std::size_t size_ = 1;
+    std::size_t capacity_ = 0;
 };
 
 // How many voxels of a set come before one: the set is one bit each, with the sum of the bits of all words before.
@@ -179,8 +198,8 @@ public:
         : array_(array),
           rules_(rules),
           numbers_(numbers),
-          here_(array.shape[1]),
-          before_(array.shape[1]),
+          here_(array.shape[1], array.shape[2]),
+          before_(array.shape[1], array.shape[2]),
           row_(array.strides[2] == static_cast<Index>(sizeof(Label)) ? 0 : static_cast<std::size_t>(array.shape[2])) {}
 
     void run(ComponentTable& table) {
@@ -228,16 +247,14 @@ private:
         const Index size = array_.shape[2];
         const auto background = static_cast<Label>(rules_.background);
         const bool has_background = rules_.has_background;
-        Runs* const first = here_.reserve(y, size);
-        Runs* run = first;
+        Runs* run = here_.row(y);
         for (Index start = 0, stop; start < size; start = stop) {
             const Label label = row[start];
             stop = end_of_run(row, start + 1, size, label);
             *run = {label, static_cast<Number>(start), static_cast<Number>(stop), 0};
             run += !has_background || label != background;
         }
-        here_.begins[static_cast<std::size_t>(y) + 1] =
-            here_.begins[static_cast<std::size_t>(y)] + static_cast<std::size_t>(run - first);
+        here_.end_row(y, run);
     }
 
     // The runs of a row before this one that have not been passed yet.

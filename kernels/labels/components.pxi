@@ -88,3 +88,62 @@ def components(array, numbers, steps, int reach, background, uint64_t least):
         )
     finally:
         release_components(table)
+
+
+cdef extern from "unite.hpp" namespace "chunkpyramid" nogil:
+    struct Parts:
+        int64_t* parents
+        int64_t* sizes
+        int64_t* firsts
+    void unite_parts "chunkpyramid::unite" (Parts& parts, const int64_t* pairs, Py_ssize_t count) noexcept
+    void find_roots(int64_t* parents, int64_t* numbers, Py_ssize_t count) noexcept
+
+
+cdef Py_ssize_t _parts_in(_HeldArray held) except -1:
+    if held.view.ndim != 1 or held.view.itemsize != 8 or held.view.strides[0] != 8:
+        raise ValueError("parts must be contiguous items of 8 bytes along one axis")
+    return held.view.shape[0]
+
+
+cdef int _check_parts(const int64_t* numbers, Py_ssize_t count, Py_ssize_t most) except -1:
+    for at in range(count):
+        if not 0 <= numbers[at] < most:
+            raise ValueError(f"there are {most} parts, and no part {numbers[at]}")
+    return 0
+
+
+def unite(parents, sizes, firsts, pairs):
+    """Join parts of components: of each root the size becomes the sum, and the first voxel the first of all.
+
+    Parameters
+    ----------
+    parents, sizes, firsts : writable buffers of int64
+        Of each part the one that it was joined to, itself at first; of roots how many voxels, and the first one.
+    pairs : buffer of int64
+        The numbers of the two parts of each pair, one pair after the other.
+    """
+    cdef _HeldArray of_parents = _HeldArray(parents, True)
+    cdef _HeldArray of_sizes = _HeldArray(sizes, True)
+    cdef _HeldArray of_firsts = _HeldArray(firsts, True)
+    cdef _HeldArray of_pairs = _HeldArray(pairs, False)
+    cdef Py_ssize_t most = _parts_in(of_parents)
+    cdef Py_ssize_t count = _parts_in(of_pairs)
+    cdef Parts parts
+    if _parts_in(of_sizes) != most or _parts_in(of_firsts) != most or count % 2:
+        raise ValueError("parents, sizes and firsts must be of one length, and pairs of an even one")
+    _check_parts(<const int64_t*>of_pairs.view.buf, count, most)
+    parts.parents = <int64_t*>of_parents.view.buf
+    parts.sizes = <int64_t*>of_sizes.view.buf
+    parts.firsts = <int64_t*>of_firsts.view.buf
+    with nogil:
+        unite_parts(parts, <const int64_t*>of_pairs.view.buf, count // 2)
+
+
+def roots(parents, numbers):
+    """Replace the numbers of parts by those of the roots that they have been joined to."""
+    cdef _HeldArray of_parents = _HeldArray(parents, True)
+    cdef _HeldArray of_numbers = _HeldArray(numbers, True)
+    cdef Py_ssize_t count = _parts_in(of_numbers)
+    _check_parts(<const int64_t*>of_numbers.view.buf, count, _parts_in(of_parents))
+    with nogil:
+        find_roots(<int64_t*>of_parents.view.buf, <int64_t*>of_numbers.view.buf, count)

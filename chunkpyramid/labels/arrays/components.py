@@ -187,6 +187,9 @@ def label_components(
     native = np.require(values, values.dtype.newbyteorder("="), "A")
     # the kernel runs along the last axis
     order = sorted(range(MOST_AXES), key=lambda axis: (native.shape[axis] > 1, -abs(native.strides[axis])))
+    if native.shape[order[0]] == 1:
+        # of runs it keeps two planes, which are rows then
+        order[:2] = order[1], order[0]
     bits = native.transpose(order).view(f"u{native.itemsize}")
     numbers = np.empty(bits.shape, dtype)
     steps = [
