@@ -343,7 +343,19 @@ private:
 
     bool is_kept(const typename Provisional<Number>::Entry& root) const { return root.size >= rules_.least; }
 
-    bool is_in_order() const { return array_.steps[0] >= array_.steps[1] && array_.steps[1] >= array_.steps[2]; }
+    // Whether memory has the voxels in the order in which they are counted.
+    bool is_in_order() const {
+        Index before = voxels();
+        for (int axis = 0; axis < 3; ++axis) {
+            if (array_.shape[axis] > 1) {
+                if (array_.steps[axis] > before) {
+                    return false;
+                }
+                before = array_.steps[axis];
+            }
+        }
+        return true;
+    }
 
     // Replaces the provisional numbers by those that the components have in the end.
     void number(ComponentTable& table) {

@@ -192,9 +192,7 @@ def label_components(
         order[:2] = order[1], order[0]
     bits = native.transpose(order).view(f"u{native.itemsize}")
     numbers = np.empty(bits.shape, dtype)
-    steps = [
-        math.prod(native.shape[axis + 1 :]) if native.shape[axis] > 1 else max(1, native.size) for axis in order
-    ]
+    steps = [math.prod(native.shape[axis + 1 :]) for axis in order]
     sizes, firsts = kernels.components(
         bits,
         numbers,
