@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,8 @@ class Step:
     """A stage, and what is done to its blocks.
 
     ``extent`` is the shape of what is read, ``present`` are the arrays that are read in any way, and ``source`` the
-    dask or NumPy array whose blocks the stage receives, None if the operation has an input to read.
+    dask or NumPy array whose blocks the stage receives, None if the operation has an input to read. When all blocks are
+    done, the process that runs the job does what comes ``after``, with what it is to call every now and then meanwhile.
     """
 
     stage: Stage
@@ -33,6 +34,7 @@ class Step:
     extent: Shape
     present: tuple[Presence, ...] = ()
     source: Any = None
+    after: Callable[[Callable[[], None]], None] | None = None
 
 
 def run_steps(
@@ -70,9 +72,16 @@ def run_steps(
             if callback is not None and blocks:
                 callback(finished, total)
 
+        def go_on() -> None:
+            if run is not None:
+                run.check()
+            report(0)
+
         for index, (step, task) in enumerate(zip(steps, tasks, strict=True)):
             logger.info("stage %d: %d blocks", step.stage.index, task.to_run.size)
             run_stage(task, step.source, threads, report)
+            if step.after is not None:
+                step.after(go_on)
             yield index
     if run is not None:
         run.check()

@@ -39,6 +39,7 @@ def lay_out(
     alignment: Shape | None,
     write_access: ChunkAccess,
     kept: Shape | None = None,
+    kept_piece: Shape | None = None,
 ) -> tuple[Shape, Shape, TaskMemory]:
     """Return block, piece and memory of a task: the largest pieces that fit, or those that take least if none do.
 
@@ -55,6 +56,8 @@ def lay_out(
         What it takes to write chunks.
     kept : tuple of int, optional
         The block of a stage that has been begun.
+    kept_piece : tuple of int, optional
+        Its piece, where what is made depends on it.
     """
     extent, itemsize = reading.extent, reading.itemsize
     units = [output.unit for output in outputs]
@@ -70,7 +73,8 @@ def lay_out(
         least = grown = kept
     candidates = []
     for whole in (grown, least) if grown != least else (least,):
-        for piece in reversed(list(grow_piece(granule, whole, extent, itemsize))):
+        pieces = [kept_piece] if kept_piece else list(grow_piece(granule, whole, extent, itemsize))
+        for piece in reversed(pieces):
             memory = task_memory(reading, outputs, demand, whole, piece, write_access)
             peak = process_peak(memory, math.prod(ceil_shape(extent, whole)), limits.threads, limits.baseline)
             if peak <= limits.memory:

@@ -25,6 +25,7 @@ def plan_stage(
     outputs: Sequence[OutputLayout] = (),
     write_access: ChunkAccess | None = None,
     kept: Shape | None = None,
+    kept_piece: Shape | None = None,
 ) -> tuple[Stage, int]:
     """Return the stage, and how many of its tasks may run at once in a process.
 
@@ -40,6 +41,8 @@ def plan_stage(
         What it takes to write chunks.
     kept : tuple of int, optional
         The block of a stage that has been begun.
+    kept_piece : tuple of int, optional
+        Its piece, where what is made depends on it.
 
     Raises
     ------
@@ -53,7 +56,7 @@ def plan_stage(
     for threads in range(limits.threads, 0, -1):
         some = replace(limits, threads=threads, slots=max(1, limits.slots * threads // limits.threads))
         for alignment in [*alignments, None]:
-            stage = _stage(reading, outputs, demand, some, alignment, write_access or ChunkAccess(), kept)
+            stage = _stage(reading, outputs, demand, some, alignment, write_access or ChunkAccess(), kept, kept_piece)
             peak = process_peak(stage.memory, stage.tasks, threads, limits.baseline)
             least = min(least, peak)
             if peak <= limits.memory and (best is None or stage.bytes_read < best[0]):
@@ -75,6 +78,7 @@ def _stage(
     alignment: Shape | None,
     write_access: ChunkAccess,
     kept: Shape | None,
+    kept_piece: Shape | None,
 ) -> Stage:
     block, piece, memory = lay_out(
         reading,
@@ -85,6 +89,7 @@ def _stage(
         alignment=alignment,
         write_access=write_access,
         kept=kept,
+        kept_piece=kept_piece,
     )
     return Stage(
         index=0,

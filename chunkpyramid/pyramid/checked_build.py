@@ -23,7 +23,7 @@ from chunkpyramid.pyramid.extremes import SeeExtremes
 from chunkpyramid.pyramid.fold import Fold, fold_steps
 from chunkpyramid.pyramid.labelled import LabelledImage
 from chunkpyramid.pyramid.naming import own_levels
-from chunkpyramid.pyramid.plan import Level, PlanRequest, PyramidPlan
+from chunkpyramid.pyramid.plan import BegunStage, Level, PlanRequest, PyramidPlan
 from chunkpyramid.pyramid.plan_stages import make_plan
 from chunkpyramid.reductions.methods import Reduction
 from chunkpyramid.sources.coordinate_values import values_digest
@@ -255,12 +255,17 @@ class CheckedBuild:
 
     @property
     def block_shapes(self) -> list[list[Any]]:
-        """The stages as source level, last level and block: what a build keeps to when it is continued."""
-        return [[stage.source_level, stage.last_level, list(stage.block)] for stage in self.plan.stages]
+        """The stages as source level, last level, block and piece: what a build keeps to when it is continued."""
+        return [
+            [stage.source_level, stage.last_level, list(stage.block), list(stage.piece)] for stage in self.plan.stages
+        ]
 
     def continuing(self, begun: Sequence[Sequence[Any]]) -> CheckedBuild:
         """Return this build with the blocks of one that was begun, maybe with other memory or on another machine."""
-        stages = tuple((int(first), int(last), tuple(map(int, block))) for first, last, block in begun)
+        stages = tuple(
+            BegunStage(int(first), int(last), tuple(map(int, block)), tuple(map(int, piece)))
+            for first, last, block, piece in begun
+        )
         request = replace(self.request, begun=stages)
         plan = keeping_to_limit(
             lambda baseline: self.recipe.plan(replace(request, baseline=baseline)), self.request.baseline

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,15 @@ class Level:
         return divide(self.cumulative, finer.cumulative)
 
 
+class BegunStage(NamedTuple):
+    """What is kept of a stage that has been begun: its blocks, and the pieces where what they make depends on those."""
+
+    source_level: int
+    last_level: int
+    block: Shape
+    piece: Shape
+
+
 @dataclass(frozen=True, slots=True)
 class PlanRequest:
     """What a plan is made of: source, method and machine.
@@ -68,8 +77,7 @@ class PlanRequest:
     ``copies_level_0`` tells that chunks of the source are chunks of level 0 as they are; ``threads`` is the number of
     tasks that one process may run at once, ``slots`` that of all processes together, and ``baseline`` what a process
     has beside all tasks, in bytes; ``source_access`` and ``target_access`` tell what it takes to get at chunks.
-    ``begun`` has the stages of a build that has been begun, as source level, last level and block: they stay as they
-    are.
+    ``begun`` has the stages of a build that has been begun, which stay as they are.
     """
 
     levels: tuple[Level, ...]
@@ -85,7 +93,7 @@ class PlanRequest:
     source_access: ChunkAccess = field(default_factory=ChunkAccess)
     target_access: ChunkAccess = field(default_factory=ChunkAccess)
     baseline: int = BASELINE
-    begun: tuple[tuple[int, int, Shape], ...] = ()
+    begun: tuple[BegunStage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,7 @@ def _candidates(request: PlanRequest, source_level: int, threads: int, slots: in
     # unaligned pieces follow the write units, for then at least no buffer is needed
     lazy = request.lazy_chunks if source_level == 0 else None
     alignments = [shape for shape in (shards, chunks, lazy) if shape is not None] + [None]
-    kept = [last - source_level for first, last, _ in request.begun if first == source_level]
+    kept = [last - source_level for first, last, _, _ in request.begun if first == source_level]
     return [
         _candidate(request, source_level, depth, alignment, threads, slots)
         for depth in kept or range(min(1, deepest), deepest + 1)
@@ -169,7 +169,7 @@ def _candidate(
     writes_level_0 = source_level == 0 and request.writes_level_0
     outputs = tuple(_outputs(request, levels, writes_level_0=writes_level_0, aligned=alignment is not None))
     reading = _reading(request, source)
-    kept = {(first, last): begun for first, last, begun in request.begun}
+    kept = {(first, last): begun for first, last, begun, _ in request.begun}
     block, piece, memory = lay_out(
         reading,
         outputs,

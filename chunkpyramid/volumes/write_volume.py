@@ -144,7 +144,7 @@ class FunctionRecipe:
             Limits(request.memory_limit, request.threads, request.slots, request.baseline + self.held_bytes),
             outputs=[output],
             write_access=request.target_access,
-            kept=next((block for _, _, block in request.begun), None),
+            kept=next((stage.block for stage in request.begun), None),
         )
         told = {field.name: getattr(stage, field.name) for field in fields(stage)}
         return PyramidPlan(
