@@ -95,9 +95,7 @@ def dust(
     return map_volume(change, opened, target, dtype, small, options, is_idempotent=True)[0]
 
 
-def _small_labels(
-    source: Source, threshold: int, table: LabelTable | None, options: VolumeOptions
-) -> npt.NDArray[Any]:
+def _small_labels(source: Source, threshold: int, table: LabelTable | None, options: VolumeOptions) -> npt.NDArray[Any]:
     if table is None:
         counted = count_volume(source, options.get("memory_limit"), options.get("progress", False))
         return counted.label[counted.count < threshold]

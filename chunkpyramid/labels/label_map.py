@@ -16,11 +16,12 @@ from chunkpyramid.boxes import Box
 from chunkpyramid.digests import digest_of
 from chunkpyramid.engine.shared_arrays import SharedArrays
 from chunkpyramid.errors import ArgumentError, MissingLabelError
-from chunkpyramid.labels.arrays import remap_from_array_kv, unique
+from chunkpyramid.labels.arrays.remap import rewrite
+from chunkpyramid.labels.arrays.unique import unique
 from chunkpyramid.storage.locations import is_local_path
 from chunkpyramid.storage.nodes import level_array, open_node
 
-__all__ = ["LabelMap", "MapLabels", "read_columns", "read_table"]
+__all__ = ["LabelMap", "MapLabels", "as_integers", "read_columns", "read_table", "replace_labels"]
 
 Labels = npt.NDArray[Any]
 
@@ -118,6 +119,7 @@ class MapLabels:
     keeps_missing: bool
 
     def __call__(self, values: Labels, box: Box) -> Labels:
+        values = as_integers(values)
         labels = unique(values)
         at, found = self.map.find(labels)
         if not self.keeps_missing and not found.all():
@@ -133,10 +135,15 @@ class MapLabels:
         return replace_labels(values, labels, made)
 
 
+def as_integers(values: Labels) -> Labels:
+    """Return labels as they are, bool as 0 and 1."""
+    return values.view(np.uint8) if values.dtype.kind == "b" else values
+
+
 def replace_labels(values: Labels, old: Labels, new: Labels) -> Labels:
     """Return an array with other labels; all that there are in it are among the old ones."""
-    wide = np.promote_types(values.dtype, new.dtype) if values.dtype.itemsize < new.dtype.itemsize else new.dtype
-    made: Labels = remap_from_array_kv(values.astype(wide), old.astype(wide), new.astype(wide), in_place=True)
+    wide = values.astype(new.dtype) if values.itemsize < new.dtype.itemsize else values
+    made = rewrite(wide, old.astype(wide.dtype), new.astype(wide.dtype), "stop", in_place=wide is not values)
     return made.astype(new.dtype, copy=False)
 
 
@@ -151,9 +158,7 @@ def read_table(table: Any, storage_options: Mapping[str, Any] | None = None) -> 
     return table if isinstance(table, LabelMap) else LabelMap.of(*read_columns(table, "table", storage_options))
 
 
-def read_columns(
-    table: Any, argument: str, storage_options: Mapping[str, Any] | None = None
-) -> tuple[Labels, Labels]:
+def read_columns(table: Any, argument: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Labels, Labels]:
     """Return two columns of labels.
 
     Parameters
@@ -185,8 +190,8 @@ def read_columns(
         columns = np.zeros((0, 2), np.int64)
     if columns.ndim != 2 or columns.shape[1] != 2:
         raise ArgumentError(
-            f"{argument} must be a dict, an array of two columns, a pair of arrays, or the path of a Parquet or CSV file "
-            f"or of a zarr array with two columns, but {type(table).__name__} of shape {columns.shape} was given"
+            f"{argument} must be a dict, an array of two columns, a pair of arrays, or the path of a Parquet or CSV "
+            f"file or of a zarr array with two columns, but {type(table).__name__} of shape {columns.shape} was given"
         )
     return columns[:, 0], columns[:, 1]
 

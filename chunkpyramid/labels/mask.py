@@ -11,7 +11,7 @@ import numpy.typing as npt
 from chunkpyramid.boxes import Box
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels import arrays
-from chunkpyramid.labels.label_map import LabelMap, MapLabels, replace_labels
+from chunkpyramid.labels.label_map import LabelMap, MapLabels, as_integers, replace_labels
 from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
 from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory, refuse_options
@@ -156,6 +156,7 @@ class MaskExcept:
     value: int
 
     def __call__(self, values: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
+        values = as_integers(values)
         labels = arrays.unique(values)
         _, found = self.map.find(labels)
         made = labels.astype(self.dtype)

@@ -274,18 +274,13 @@ def _touching_others(values: Labels, box: Box, shape: Shape) -> npt.NDArray[np.b
     lowest, highest = values, values
     outside = np.zeros(values.shape, np.bool_)
     for axis in range(values.ndim):
-        below, above = [(0, 0)] * values.ndim, [(0, 0)] * values.ndim
-        below[axis], above[axis] = (1, 0), (0, 1)
-
-        def shifted(array: Labels, step: int, axis: int = axis) -> Labels:
-            return np.roll(array, step, axis)
-
-        lowest = np.minimum(lowest, np.minimum(shifted(lowest, 1), shifted(lowest, -1)))
-        highest = np.maximum(highest, np.maximum(shifted(highest, 1), shifted(highest, -1)))
+        lowest = np.minimum.reduce([np.roll(lowest, step, axis) for step in (-1, 0, 1)])
+        highest = np.maximum.reduce([np.roll(highest, step, axis) for step in (-1, 0, 1)])
         ends = np.moveaxis(outside, axis, 0)
         ends[0] |= box.start[axis] == 0
         ends[-1] |= box.stop[axis] == shape[axis]
-    return (lowest != values) | (highest != values) | outside
+    touching: npt.NDArray[np.bool_] = (lowest != values) | (highest != values) | outside
+    return touching
 
 
 def _joined(first: Record, second: Record) -> Record:
