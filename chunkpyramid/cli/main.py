@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from chunkpyramid._version import __version__
+from chunkpyramid.cli.labels import labels
 from chunkpyramid.cli.pyramid import COMMANDS
 
 __all__ = ["cli", "main", "with_switches"]
@@ -21,7 +22,7 @@ def cli() -> None:
     """Turn volumes larger than memory into multiscale OME-Zarr pyramids."""
 
 
-for each in COMMANDS:
+for each in (*COMMANDS, labels):
     cli.add_command(each)
 
 
@@ -47,6 +48,8 @@ SWITCHES = {
     "pass resume=True": "leave out --no-resume",
     "leave shards=None": "leave out --shards",
     "overwrite=True": "--overwrite",
+    "in_place=True": "--in-place",
+    "preserve_missing_labels=True": "--preserve-missing-labels",
     "repair=True": "--repair",
     "sparse=True": "--sparse",
     "sparse=False": "--no-sparse",
@@ -62,6 +65,7 @@ def with_switches(text: str) -> str:
     text = " ".join(text.split())
     for said, switch in SWITCHES.items():
         text = text.replace(said, switch)
-    names = [option.name for command in cli.commands.values() for option in command.params if option.name is not None]
+    commands = [*cli.commands.values(), *labels.commands.values()]
+    names = [option.name for command in commands for option in command.params if option.name is not None]
     pattern = rf"(?<![\w/'.-])({'|'.join(names)})=(?=([\w'\"(\[{{-])?)"
     return re.sub(pattern, lambda at: f"--{at[1].replace('_', '-')}{' ' if at[2] else ''}", text)

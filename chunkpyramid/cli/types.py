@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +14,9 @@ import click
 __all__ = [
     "BackgroundType",
     "FactorType",
+    "LabelListType",
     "PerAxisType",
+    "RangeType",
     "RegionType",
     "ShapeType",
     "progress_argument",
@@ -114,6 +117,48 @@ class BackgroundType(click.ParamType[Any]):
             except ValueError:
                 continue
         self.fail(f"{value!r} is no number", param, ctx)
+
+
+class LabelListType(click.ParamType[Any]):
+    """Labels separated by commas, or the path of a file with one in each line."""
+
+    name = "labels"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        is_file = Path(value).is_file()
+        entries = Path(value).read_text().split() if is_file else value.split(",")
+        try:
+            return [int(entry) for entry in entries]
+        except ValueError:
+            where = "file with a label in each line" if is_file else "list of labels, such as 3,17,8, nor a file"
+            self.fail(f"{value!r} is no {where}", param, ctx)
+
+
+class RangeType(click.ParamType[Any]):
+    """The least and the largest value, separated by a comma; either may be left out."""
+
+    name = "range"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        least, _, most = value.partition(",")
+        try:
+            ends = tuple(_number(end) if end.strip() else None for end in (least, most))
+        except ValueError:
+            ends = (None, None)
+        if ends == (None, None):
+            self.fail(f"{value!r} is no range: give 100,200, or 100, or ,200", param, ctx)
+        return ends
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def progress_argument() -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from chunkpyramid.labels.exported_table import ExportedTable, check_installed
 from chunkpyramid.labels.label_map import LabelMap
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Renumbering"]
 
 
-class Renumbering(Mapping[int, int]):
+class Renumbering(ExportedTable, Mapping[int, int]):
     """Old and new labels of a volume, the old ones in ascending order: ``table[old]`` is the new one.
 
     Attributes
@@ -63,11 +64,12 @@ class Renumbering(Mapping[int, int]):
         return xr.Dataset({"new": ("label", self.new)}, {"label": self.old})
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return the new labels as a table of pandas', by the old ones.
+        """Return the new labels as a DataFrame, indexed by the old ones.
 
         Raises
         ------
-        ImportError
+        ArgumentError
             If pandas is not installed.
         """
+        check_installed("to_dataframe", "pandas")
         return self.to_dataset().to_dataframe()
