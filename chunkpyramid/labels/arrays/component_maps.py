@@ -76,7 +76,7 @@ def inverse_component_map(parent_labels: npt.ArrayLike, component_labels: npt.Ar
     {1: [4, 5], 2: [4], 3: [6]}
     """
     parents, components = np.asarray(parent_labels), np.asarray(component_labels)
-    if parents.size == 0:
+    if components.size == 0:
         return {}
     found: defaultdict[int, set[int]] = defaultdict(set)
     for component, parent in zip(*_pairs(components, parents, distinct=True), strict=True):

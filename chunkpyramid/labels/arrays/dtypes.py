@@ -68,6 +68,8 @@ def fit_dtype(dtype: DTypeLike, value: Any, exotics: bool = False) -> type[Any]:
     fitting = _fitting(given, exotics)
     if given.kind == "u" and value < 0:
         raise ArgumentError(f"{value} is negative, but {given} is unsigned")
+    if isinstance(value, complex) and given.kind in "if":
+        value = abs(value)
     for candidate in fitting:
         if given.kind in INTEGERS:
             limits = np.iinfo(candidate)

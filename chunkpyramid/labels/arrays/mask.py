@@ -64,7 +64,7 @@ def mask_except(arr: Array, labels: list[Any], in_place: bool = False, value: An
     labels : list of numbers
         Those that stay.
     in_place : bool, default False
-        Whether the memory of the array is written to, which is done if it is contiguous and writable, or has one axis.
+        Whether the memory of the array is written to, which is done if it is contiguous and writable.
     value : number, default 0
         What the others become.
     threads : int, default 1
@@ -90,20 +90,16 @@ def mask_except(arr: Array, labels: list[Any], in_place: bool = False, value: An
     >>> mask_except(np.array([1, 2, 2, 3]), [2])
     array([0, 2, 2, 0])
     """
-    shape = arr.shape
     if not isinstance(labels, list):
         raise TypeError(f"labels must be a list, not {type(labels).__name__}")
     check_kind(arr, "biu", "labels")
+    fill = checked_scalar(value, arr.dtype)
     if arr.size == 0:
         return arr if in_place else arr.copy()
     keys = as_keys(labels, arr.dtype)
     # bool is looked at as what its memory holds
     bits: Array = arr.view("u1") if arr.dtype.kind == "b" else arr
-    fill = checked_scalar(value, arr.dtype)
     told = rewrite(bits, keys, keys, "fill", fill=fill, in_place=in_place, threads=threads)
-    if in_place and len(shape) == 1 and arr.flags.writeable and not np.may_share_memory(told, arr):
-        bits[...] = told
-        return arr
     if arr.dtype.kind == "b":
         return (told != 0).view(np.bool_) if told.size and told.max() > 1 else told.view(np.bool_)
     return told

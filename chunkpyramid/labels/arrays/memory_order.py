@@ -27,7 +27,7 @@ def asfortranarray(arr: Array) -> Array:
     Parameters
     ----------
     arr : ndarray
-        Integers, bool, float32, float64 or complex numbers; writable, unless it is in Fortran order.
+        Integers, bool, float32, float64 or complex64; writable, unless it is in Fortran order.
 
     Returns
     -------
@@ -51,9 +51,10 @@ def asfortranarray(arr: Array) -> Array:
         return arr
     if not arr.flags.c_contiguous:
         return c_contiguous(arr.T, arr.dtype).T
-    _check(arr)
     if arr.ndim > MOST_AXES:
-        return c_contiguous(arr.T, arr.dtype).T
+        many = _as_seen(arr)
+        return c_contiguous(many.T, many.dtype).T
+    _check(arr)
     _reverse_axes(arr)
     return arr.reshape(-1).reshape(arr.shape[::-1]).T
 
@@ -67,7 +68,7 @@ def ascontiguousarray(arr: Array) -> Array:
     Parameters
     ----------
     arr : ndarray
-        Integers, bool, float32, float64 or complex numbers; writable, unless it is in C order.
+        Integers, bool, float32, float64 or complex64; writable, unless it is in C order.
 
     Returns
     -------
@@ -91,9 +92,10 @@ def ascontiguousarray(arr: Array) -> Array:
         return arr
     if not arr.flags.f_contiguous:
         return c_contiguous(arr, arr.dtype)
-    _check(arr)
     if arr.ndim > MOST_AXES:
-        return c_contiguous(arr, arr.dtype)
+        many = _as_seen(arr)
+        return c_contiguous(many, many.dtype)
+    _check(arr)
     shape = arr.shape
     _reverse_axes(arr.T)
     return arr.T.reshape(-1).reshape(shape)
@@ -108,7 +110,7 @@ def transpose(arr: Array) -> Array:
     Parameters
     ----------
     arr : ndarray
-        Integers, bool, float32, float64 or complex numbers; writable. If it is in neither order a copy in C order is
+        Integers, bool, float32, float64 or complex64; writable. If it is in neither order a copy in C order is
         transposed.
 
     Returns
@@ -133,21 +135,24 @@ def transpose(arr: Array) -> Array:
            [4, 2, 5]])
     """
     memory, order = contiguous(arr)
-    if memory.ndim > MOST_AXES:
-        return memory.T
+    if memory.ndim < 2 or memory.ndim > MOST_AXES:
+        return _as_seen(memory).T
     _check(memory)
-    if memory.ndim < 2:
-        return memory[...]
     if memory.size == 0:
         raise IndexError("an empty array cannot be transposed")
     _reverse_axes(memory if order == "C" else memory.T)
     return memory[...]
 
 
+def _as_seen(arr: Array) -> Array:
+    """Return bool as uint8: so fastremap looks at it, and returns it if the axes are few or many."""
+    return arr.view(np.uint8) if arr.dtype.kind == "b" else arr
+
+
 def _check(arr: Array) -> None:
     dtype = arr.dtype
-    if dtype.kind not in "biufc" or dtype == np.float16 or dtype.itemsize > 16 or dtype == np.longdouble:
-        raise TypeError(f"arrays must be of integers, floats or complex numbers, but it is {dtype}")
+    if dtype.kind not in "biufc" or dtype == np.float16 or dtype.itemsize > 8:
+        raise TypeError(f"the array must be of integers, bool, float32, float64 or complex64, but it is of {dtype}")
     if not dtype.isnative:
         raise ArgumentError(f"values are {dtype.str}: convert them to the byte order of this machine first")
     if not arr.flags.writeable:

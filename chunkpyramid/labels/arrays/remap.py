@@ -75,19 +75,25 @@ def remap(
     array([10,  2,  2])
     """
     array: Array = np.array(arr) if isinstance(arr, list) else arr
-    if len(table) == 0 and (preserve_missing_labels or array.size == 0):
-        return array if in_place else _copied(array)
     if len(table) == 0:
+        if not preserve_missing_labels:
+            check_kind(array, "biuf", "labels")
+        if preserve_missing_labels or array.size == 0:
+            return array if in_place and _is_rewritable(array) else _copied(array)
         raise _missing(array, 0, "table")
     wide = _widened(array, table.values())
     if preserve_missing_labels and all(label == new for label, new in table.items()):
-        return wide if in_place or wide is not array else _copied(wide)
+        return wide if (in_place and _is_rewritable(wide)) or wide is not array else _copied(wide)
     check_kind(wide, "iuf", "labels")
     if wide.size == 0:
         return wide if wide is not array else _copied(wide)
     keys, values = as_keys(table.keys(), wide.dtype), as_keys(table.values(), wide.dtype)
     missing: Missing = "keep" if preserve_missing_labels else "stop"
     return rewrite(wide, keys, values, missing, in_place=in_place or wide is not array, threads=threads)
+
+
+def _is_rewritable(array: Array) -> bool:
+    return bool(array.flags.forc and array.flags.writeable)
 
 
 def _copied(array: Array) -> Array:
@@ -145,11 +151,9 @@ def rewrite(
     ArgumentError
         If the array has no axes.
     """
-    if array.ndim == 0:
-        raise ArgumentError("an array without axes cannot be rewritten")
     memory, order = contiguous(array)
     items = as_bits(flat(memory, order))
-    if memory is not array or (in_place and array.flags.writeable):
+    if memory is not array or (in_place and array.flags.writeable and array.ndim):
         target = items
     else:
         target = np.empty_like(items)
@@ -169,6 +173,8 @@ def rewrite(
     stopped = [done for done, end in bounds if done < end]
     if stopped:
         raise KeyError(f"{source.view(array.dtype)[min(stopped)].item()} was not in the remap {what}.")
+    if array.ndim == 0:
+        raise ArgumentError("an array without axes cannot be rewritten")
     return shaped(target.view(array.dtype), array.shape, order)
 
 

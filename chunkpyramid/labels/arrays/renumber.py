@@ -40,7 +40,7 @@ def renumber(
     Returns
     -------
     renumbered : ndarray
-        In Fortran order if the array is, else in C order.
+        In Fortran order if the array is, else in C order. Bool whose zero is preserved is returned as it is.
     mapping : dict
         The new label of each old one; zero is among them whenever it is preserved.
 
@@ -64,10 +64,11 @@ def renumber(
         return array, {}
     first = _as_long(start)
     check_kind(array, "biuf", "labels")
+    if array.dtype.kind == "b":
+        # False is zero, and True stays the only other label
+        return (array, {0: 0, 1: first}) if preserve_zero else renumber(array.view("u1"), first, False, in_place)
     if array.ndim == 0:
         raise ArgumentError("an array without axes cannot be renumbered")
-    if array.dtype.kind == "b":
-        return _renumber_bool(array, first, preserve_zero, in_place)
     memory, order = contiguous(array)
     items = flat(memory, order)
     is_ours = memory is not array
@@ -93,7 +94,7 @@ def _as_long(start: Any) -> int:
 
 
 def _farther(start: int, last: Any) -> Any:
-    return last if abs(last) > abs(start) else start
+    return last if abs(last) >= abs(start) else start
 
 
 def _new_labels(first: int, count: int, dtype: np.dtype[Any]) -> Array:
@@ -162,13 +163,3 @@ def _renumber_floats(items: Array, target: Array, first: int, preserve_zero: boo
     target[...] = new[inverse.reshape(items.shape)]
     zero = np.zeros(int(preserve_zero), items.dtype)
     return np.concatenate([zero, labels[by_place]]), np.concatenate([zero, new[by_place]])
-
-
-def _renumber_bool(array: Array, first: int, preserve_zero: bool, in_place: bool) -> tuple[Array, dict[Any, Any]]:
-    if preserve_zero:
-        memory, order = contiguous(array)
-        is_kept = memory is not array or (in_place and array.flags.writeable)
-        same = memory if is_kept else memory.copy(order=order)
-        return same, {0: 0, 1: first}
-    renumbered, mapping = renumber(array.view("u1"), first, False, in_place)
-    return renumbered, mapping

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chunkpyramid.errors import ArgumentError
-from chunkpyramid.labels.arrays.in_memory import Array, Order, as_bits, contiguous, flat, in_threads, shaped
+from chunkpyramid.labels.arrays.in_memory import Array, as_bits, contiguous, flat, in_threads, shaped
 
 __all__ = ["tally", "unique"]
 
@@ -89,17 +89,20 @@ def unique(
     told: list[Array] = [uniques]
     index_dtype, inverse_dtype, counts_dtype = _dtypes(uniques, items.size, pairs, return_index or return_inverse)
     if return_index:
+        if order == "F" and index_dtype == np.int64:
+            firsts = tally(np.ravel(array), with_firsts=True)[2]
+        elif order == "F":
+            firsts = np.ravel_multi_index(np.unravel_index(firsts, array.shape, order="F"), array.shape)
         is_fortran = array.flags.f_contiguous and array.ndim > 1
-        told.append(_in_c_order(firsts, array.shape, order).astype(np.int64 if is_fortran else index_dtype, copy=False))
+        told.append(firsts.astype(np.int64 if is_fortran else index_dtype, copy=False))
     if return_inverse:
         inverse = np.empty(items.shape, inverse_dtype)
         places = kernels.LabelLookup(_wide(uniques), np.arange(len(uniques), dtype=np.uint64), 8)
         bits, written = as_bits(items), as_bits(inverse)
         in_threads(lambda begin, end: places.apply(bits, written, begin, end, "stop"), items.size, threads)
-        is_copied = order == "F" and counts_dtype == np.int64
-        told.append(shaped(inverse, array.shape, order))
-        if is_copied:
-            told[-1] = np.ascontiguousarray(told[-1])
+        shaped_inverse = shaped(inverse, array.shape, order)
+        is_c_order = order == "F" and counts_dtype == np.int64
+        told.append(np.ascontiguousarray(shaped_inverse) if is_c_order else shaped_inverse)
     if return_counts:
         told.append(counts.astype(counts_dtype, copy=False))
     return tuple(told) if len(told) > 1 else uniques
@@ -108,7 +111,9 @@ def unique(
 def _by_numpy(
     array: Array, return_index: bool, return_inverse: bool, return_counts: bool, axis: int | None, equal_nan: bool
 ) -> Any:
-    told = np.unique(array, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
+    told: Any = np.unique(  # type: ignore[call-overload]
+        array, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan
+    )
     if not return_inverse or axis is not None:
         return told
     # the first release of NumPy 2 tells an inverse of another shape
@@ -150,9 +155,3 @@ def _dtypes(labels: Array, size: int, pairs: int, has_places: bool) -> tuple[typ
     if pairs / size > MANY_PAIRS:
         return np.uint64, np.int64, np.uint64
     return np.int64, np.int64, np.int64
-
-
-def _in_c_order(places: Array, shape: tuple[int, ...], order: Order) -> Array:
-    if order == "C" or not places.size:
-        return places
-    return np.ravel_multi_index(np.unravel_index(places, shape, order="F"), shape)
