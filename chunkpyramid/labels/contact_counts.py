@@ -129,7 +129,7 @@ def count_contacts(
             [core[axis] for axis in order],
             kinds,
             _bits_of(background, dtype),
-            14 * bits.size if most is None else most,
+            len(kinds) * bits.size + 1 if most is None else most,
             step,
         )
         both = np.frombuffer(pairs, np.uint64).astype(bits.dtype).view(dtype).reshape(-1, 2)
@@ -153,10 +153,9 @@ def _bits_of(background: int | None, dtype: np.dtype[Any]) -> int | None:
     """Return the bits of the background as an unsigned number, None if no voxel can have it."""
     if background is None:
         return None
-    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    if not limits[0] <= background <= limits[1]:
-        return None
-    return int(background) % 2 ** (8 * dtype.itemsize)
+    least, largest = (0, 1) if dtype.kind == "b" else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    # signed numbers have the bits of what is more by as many numbers as there are
+    return int(background) % (1 << 8 * dtype.itemsize) if least <= background <= largest else None
 
 
 def merge_contacts(first: ContactCounts, second: ContactCounts) -> ContactCounts:

@@ -128,8 +128,7 @@ class LabelTable(ExportedTable, Mapping[int, LabelRow]):
 
     @property
     def physical_size(self) -> Floats:
-        sizes: Floats = self.count * self._voxel_size
-        return sizes
+        return self.count.astype(np.float64) * self._voxel_size
 
     @property
     def position(self) -> Floats:
