@@ -1,6 +1,25 @@
-"""Labels: what the voxels of a segmentation say of its objects, for volumes larger than memory."""
+"""Labels: arithmetic, components and tables of segmentations, for arrays in memory and volumes larger than memory.
+
+For NumPy arrays it has all functions of fastremap 1.21, with their parameters, results and exceptions, so that
+``import chunkpyramid.labels as fastremap`` takes its place. Given a volume (a zarr array, dask array, DataArray, path, URL
+or store), or a ``target``, the same functions go through it block by block.
+"""
 
 from chunkpyramid.labels.agglomerate import agglomerate
+from chunkpyramid.labels.arrays import (
+    ascontiguousarray,
+    asfortranarray,
+    component_map,
+    fit_dtype,
+    indices,
+    inverse_component_map,
+    is_solid,
+    is_sorted,
+    narrow_dtype,
+    tobytes,
+    transpose,
+    widen_dtype,
+)
 from chunkpyramid.labels.contact_table import ContactRow, ContactTable
 from chunkpyramid.labels.dust import dust
 from chunkpyramid.labels.label_contacts import contacts
@@ -20,12 +39,21 @@ __all__ = [
     "LabelTable",
     "Renumbering",
     "agglomerate",
+    "ascontiguousarray",
+    "asfortranarray",
+    "component_map",
     "contacts",
     "dust",
+    "fit_dtype",
     "foreground",
+    "indices",
+    "inverse_component_map",
+    "is_solid",
+    "is_sorted",
     "mask",
     "mask_except",
     "minmax",
+    "narrow_dtype",
     "pixel_pairs",
     "point_cloud",
     "refit",
@@ -34,5 +62,8 @@ __all__ = [
     "remap_from_array_kv",
     "renumber",
     "statistics",
+    "tobytes",
+    "transpose",
     "unique",
+    "widen_dtype",
 ]

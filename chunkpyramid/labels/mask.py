@@ -27,6 +27,7 @@ def mask(
     in_place: bool = False,
     value: int = 0,
     *,
+    threads: int = 1,
     target: Any = None,
     **options: Unpack[VolumeOptions],
 ) -> npt.NDArray[Any] | Volume:
@@ -42,7 +43,7 @@ def mask(
         Change the array, or the volume, itself.
     value : int
         What they become.
-    target, **options
+    threads, target, **options
         As for `remap`.
 
     Returns
@@ -63,7 +64,7 @@ def mask(
     """
     if is_in_memory(arr, target):
         refuse_options(options, "for an array in memory without target")
-        return arrays.mask(arr, labels, in_place, value)
+        return arrays.mask(arr, labels, in_place, value, threads=threads)
     return _masked("labels.mask", arr, labels, in_place, value, target, options, keeps=False)
 
 
@@ -73,6 +74,7 @@ def mask_except(
     in_place: bool = False,
     value: int = 0,
     *,
+    threads: int = 1,
     target: Any = None,
     **options: Unpack[VolumeOptions],
 ) -> npt.NDArray[Any] | Volume:
@@ -88,7 +90,7 @@ def mask_except(
         Change the array, or the volume, itself.
     value : int
         What all others become.
-    target, **options
+    threads, target, **options
         As for `remap`.
 
     Returns
@@ -109,7 +111,7 @@ def mask_except(
     """
     if is_in_memory(arr, target):
         refuse_options(options, "for an array in memory without target")
-        return arrays.mask_except(arr, labels, in_place, value)
+        return arrays.mask_except(arr, labels, in_place, value, threads=threads)
     return _masked("labels.mask_except", arr, labels, in_place, value, target, options, keeps=True)
 
 

@@ -26,6 +26,7 @@ def remap(
     preserve_missing_labels: bool = False,
     in_place: bool = False,
     *,
+    threads: int = 1,
     target: Any = None,
     **options: Unpack[VolumeOptions],
 ) -> npt.NDArray[Any] | Volume:
@@ -44,6 +45,8 @@ def remap(
     in_place : bool
         Change the array, or the volume, itself. That of a volume can be killed at any time: the same call finishes it,
         and no label is replaced twice. Until then other operations refuse to read it.
+    threads : int
+        How many threads rewrite an array in memory; volumes go by the Dask scheduler.
     target : path, URL, zarr store or zarr.Group, optional
         Where the result goes if it is to be a volume: an OME-Zarr image of one level, with the coordinates of the
         source.
@@ -81,14 +84,20 @@ def remap(
         if not isinstance(table, Mapping):
             table = read_table(table)
             table = dict(zip(table.old.tolist(), table.new.tolist(), strict=True))
-        return arrays.remap(arr, table, preserve_missing_labels, in_place)
+        return arrays.remap(arr, table, preserve_missing_labels, in_place, threads=threads)
     return remap_volume(
         "labels.remap", arr, read_table(table), target, in_place, options, keeps_missing=bool(preserve_missing_labels)
     )
 
 
 def remap_from_array(
-    arr: Any, vals: Any, in_place: bool = True, *, target: Any = None, **options: Unpack[VolumeOptions]
+    arr: Any,
+    vals: Any,
+    in_place: bool = True,
+    *,
+    threads: int = 1,
+    target: Any = None,
+    **options: Unpack[VolumeOptions],
 ) -> npt.NDArray[Any] | Volume:
     """Replace every label by the entry of an array that it is the index of.
 
@@ -100,7 +109,7 @@ def remap_from_array(
         The new labels.
     in_place : bool
         As for `remap`, but the default is True; with a target it has no meaning.
-    target, **options
+    threads, target, **options
         As for `remap`.
 
     Returns
@@ -121,7 +130,7 @@ def remap_from_array(
     """
     if is_in_memory(arr, target):
         refuse_options(options, "for an array in memory without target")
-        return arrays.remap_from_array(arr, vals, in_place)
+        return arrays.remap_from_array(arr, vals, in_place, threads=threads)
     new = np.asarray(vals)
     if new.ndim != 1:
         raise ArgumentError(f"vals must have one axis, but it has {new.ndim}")
@@ -136,6 +145,7 @@ def remap_from_array_kv(
     preserve_missing_labels: bool = True,
     in_place: bool = True,
     *,
+    threads: int = 1,
     target: Any = None,
     **options: Unpack[VolumeOptions],
 ) -> npt.NDArray[Any] | Volume:
@@ -149,7 +159,7 @@ def remap_from_array_kv(
         Labels, and what each becomes.
     preserve_missing_labels, in_place : bool
         As for `remap`, but the defaults are True; with a target ``in_place`` has no meaning.
-    target, **options
+    threads, target, **options
         As for `remap`.
 
     Returns
@@ -171,7 +181,7 @@ def remap_from_array_kv(
     """
     if is_in_memory(arr, target):
         refuse_options(options, "for an array in memory without target")
-        return arrays.remap_from_array_kv(arr, keys, vals, preserve_missing_labels, in_place)
+        return arrays.remap_from_array_kv(arr, keys, vals, preserve_missing_labels, in_place, threads=threads)
     return remap_volume(
         "labels.remap",
         arr,

@@ -31,6 +31,7 @@ def unique(
     *,
     equal_nan: bool = True,
     sorted: bool = True,
+    threads: int = 1,
     target: Any = None,
     **options: Unpack[VolumeOptions],
 ) -> Any:
@@ -48,6 +49,8 @@ def unique(
         Whether to return how many voxels each label has, too.
     axis, equal_nan, sorted
         For arrays in memory, as for `numpy.unique`.
+    threads : int
+        How many threads look at an array in memory; volumes go by the Dask scheduler.
     target : path, URL, zarr store or zarr.Group, optional
         Where the inverse of a volume goes: an OME-Zarr image of one level, with the coordinates of the source.
     **options
@@ -79,7 +82,14 @@ def unique(
     if is_in_memory(labels, target):
         refuse_options(options, "for an array in memory without target")
         return arrays.unique(
-            labels, return_index, return_inverse, return_counts, axis, equal_nan=equal_nan, sorted=sorted
+            labels,
+            return_index,
+            return_inverse,
+            return_counts,
+            axis,
+            equal_nan=equal_nan,
+            sorted=sorted,
+            threads=threads,
         )
     if axis is not None:
         raise ArgumentError(f"axis is for arrays in memory, but axis={axis!r} was given for a volume")
