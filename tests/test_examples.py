@@ -87,11 +87,23 @@ def test_the_new_operation_of_the_documentation(tmp_path: Path) -> None:
         names["plane_sums"](source, memory_limit="10 MiB")
 
 
+GUIDES = [Path(__file__).parent.parent / "docs" / name for name in ("labels.md",)]
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name)
+def test_guides_run_as_they_stand(path: Path, tmp_path: Path) -> None:
+    code = "\n".join(re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL))
+    environment = {**os.environ, "PYTHONPATH": str(Path(cp.__file__).parent.parent)}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def public_objects() -> Iterator[tuple[str, Any]]:
     for name in FUNCTIONS:
         yield name, getattr(cp, name)
     for name in cp.labels.__all__:
-        if name not in ("LabelRow", "ContactRow"):
+        if name not in ("ContactRow", "LabelRow"):
             yield f"labels.{name}", getattr(cp.labels, name)
     yield "Volume", cp.Volume
     for name, method in vars(cp.PyramidAccessor).items():

@@ -1,8 +1,8 @@
 """Labels: arithmetic, components and tables of segmentations, for arrays in memory and volumes larger than memory.
 
 For NumPy arrays it has all functions of fastremap 1.21, with their parameters, results and exceptions, so that
-``import chunkpyramid.labels as fastremap`` takes its place. Given a volume (a zarr array, dask array, DataArray, path, URL
-or store), or a ``target``, the same functions go through it block by block.
+``import chunkpyramid.labels as fastremap`` takes its place. Given a volume (a zarr array, dask array, DataArray, path,
+URL or store), or a ``target``, the same functions go through it block by block.
 """
 
 from chunkpyramid.labels.agglomerate import agglomerate

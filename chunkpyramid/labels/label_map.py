@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from chunkpyramid.boxes import Box
 from chunkpyramid.digests import digest_of
 from chunkpyramid.engine.shared_arrays import SharedArrays
 from chunkpyramid.errors import ArgumentError, MissingLabelError
-from chunkpyramid.labels.arrays.remap import rewrite
+from chunkpyramid.labels.arrays.remap import Missing, rewrite
 from chunkpyramid.labels.arrays.unique import unique
 from chunkpyramid.storage.locations import is_local_path
 from chunkpyramid.storage.nodes import level_array, open_node
@@ -24,6 +25,10 @@ from chunkpyramid.storage.nodes import level_array, open_node
 __all__ = ["LabelMap", "MapLabels", "as_integers", "read_columns", "read_table", "replace_labels"]
 
 Labels = npt.NDArray[Any]
+
+# So many labels are looked up in a table that is made anew for each piece; of larger maps only the labels of the piece
+# are.
+FEW_LABELS = 2**14
 
 # of the group in the scratch group that a large map is stored in
 NAME = "table"
@@ -105,6 +110,15 @@ class LabelMap:
         at = np.minimum(np.searchsorted(old, known), len(old) - 1)
         return at, inside & (old[at] == known)
 
+    def within(self, dtype: np.dtype[Any]) -> LabelMap:
+        """Return the map of the labels that an array of this dtype can have, as those of the array."""
+        integer = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
+        limits, old = np.iinfo(integer), self.old
+        inside = (old >= limits.min) & (old <= limits.max) if old.dtype.kind != "b" else np.ones(len(old), np.bool_)
+        if inside.all():
+            return LabelMap(SharedArrays({"old": old.astype(integer, copy=False), "new": self.new}))
+        return LabelMap(SharedArrays({"old": old[inside].astype(integer), "new": self.new[inside]}))
+
     def stored(self, scratch: zarr.Group) -> LabelMap:
         """Return the map as it is sent to other processes."""
         return LabelMap(self.shared.stored(scratch, NAME))
@@ -120,14 +134,18 @@ class MapLabels:
 
     def __call__(self, values: Labels, box: Box) -> Labels:
         values = as_integers(values)
+        if len(self.map.old) <= FEW_LABELS:
+            with suppress(KeyError):
+                missing: Missing = "keep" if self.keeps_missing else "stop"
+                return replace_labels(values, self.map.old, self.map.new.astype(self.dtype), missing)
         labels = unique(values)
         at, found = self.map.find(labels)
         if not self.keeps_missing and not found.all():
-            missing = labels[~found][0]
-            voxel = np.unravel_index(int(np.argmax(values.reshape(-1) == missing)), values.shape)
+            label = labels[~found][0]
+            voxel = np.unravel_index(int(np.argmax(values.reshape(-1) == label)), values.shape)
             place = tuple(int(a + b) for a, b in zip(box.start, voxel, strict=True))
             raise MissingLabelError(
-                f"the label {missing} of the voxel {place} is not in the table: add it, or pass "
+                f"the label {label} of the voxel {place} is not in the table: add it, or pass "
                 "preserve_missing_labels=True"
             )
         made = labels.astype(self.dtype)
@@ -140,10 +158,16 @@ def as_integers(values: Labels) -> Labels:
     return values.view(np.uint8) if values.dtype.kind == "b" else values
 
 
-def replace_labels(values: Labels, old: Labels, new: Labels) -> Labels:
-    """Return an array with other labels; all that there are in it are among the old ones."""
+def replace_labels(values: Labels, old: Labels, new: Labels, missing: Missing = "stop") -> Labels:
+    """Return an array with other labels, in the dtype of these; what is not among the old ones stays, or is an error.
+
+    Raises
+    ------
+    KeyError
+        If missing labels stop the work, and there is one.
+    """
     wide = values.astype(new.dtype) if values.itemsize < new.dtype.itemsize else values
-    made = rewrite(wide, old.astype(wide.dtype), new.astype(wide.dtype), "stop", in_place=wide is not values)
+    made = rewrite(wide, old.astype(wide.dtype), new.astype(wide.dtype), missing, in_place=wide is not values)
     return made.astype(new.dtype, copy=False)
 
 

@@ -88,12 +88,13 @@ def map_volume(
     is no map if that was changed by an identical call before.
     """
     if target is not None:
-        known = labels if isinstance(labels, LabelMap) else labels()
+        known = (labels if isinstance(labels, LabelMap) else labels()).within(source.dtype)
         written = change.function(known, dtype)
         written = replace(written, told={**written.told, "table": known.digest})
         return write_volume(written, source, target, options), known
     told = {"operation": change.name, **change.told}
     if isinstance(labels, LabelMap):
+        labels = labels.within(source.dtype)
         told["table"] = labels.digest
     used: list[LabelMap] = []
 
@@ -101,6 +102,7 @@ def map_volume(
         if isinstance(labels, LabelMap):
             used.append(labels)
         elif computed is not None:
+            computed = computed.within(source.dtype)
             computed.shared.save(scratch, COMPUTED)
             used.append(computed)
         else:
