@@ -1,4 +1,4 @@
-// From labels to what belongs to them: a hash table with open addressing, at most half full.
+// From labels to what belongs to them: a hash table with open addressing.
 #pragma once
 
 #include "common/axes.hpp"
@@ -16,6 +16,9 @@ public:
     static constexpr Index NONE = -1;
 
     Index size() const { return size_; }
+
+    // Whether its places are more than the nearer caches hold, so that it pays to ask for them beforehand.
+    bool is_large() const { return places_.size() > SMALL; }
 
     ALWAYS_INLINE std::uint64_t hash(std::uint64_t label) const { return mixed(label, seed_); }
 
@@ -53,7 +56,9 @@ private:
     };
 
     NEVER_INLINE Index add(std::uint64_t label, std::uint64_t hash) {
-        if (2 * (size_ + 1) > static_cast<Index>(places_.size())) {
+        // small tables are at most an eighth full, for then the first place is the right one most of the time
+        const Index fullness = is_large() ? 2 : 8;
+        if (fullness * (size_ + 1) > static_cast<Index>(places_.size())) {
             std::vector<Place> larger(2 * places_.size(), Place{0, NONE});
             const std::uint64_t mask = larger.size() - 1;
             for (const Place& old : places_) {
@@ -76,9 +81,12 @@ private:
         places[place] = added;
     }
 
+    static constexpr std::size_t FIRST = 256;
+    static constexpr std::size_t SMALL = 1 << 13;
+
     const std::uint64_t seed_ = seed();
-    std::vector<Place> places_ = std::vector<Place>(256, Place{0, NONE});
-    std::uint64_t mask_ = 255;
+    std::vector<Place> places_ = std::vector<Place>(FIRST, Place{0, NONE});
+    std::uint64_t mask_ = FIRST - 1;
     Index size_ = 0;
 };
 

@@ -70,86 +70,107 @@ public:
 private:
     template <Missing MISSING, class Label>
     Index apply_as(const Label* labels, Value* target, Index begin, Index end, Value fill) const {
-        for (Index at = begin; at < end; at += BLOCK) {
-            const Index size = std::min(BLOCK, end - at);
-            const std::uint64_t starts = run_starts(labels + at, size);
-            const Index done = is_direct_ ? direct_block<MISSING>(labels + at, target + at, size, starts, fill)
-                                          : hashed_block<MISSING>(labels + at, target + at, size, starts, fill);
-            if (done < size) {
-                return at + done;
+        PartOfLabels part;
+        for (Index part_begin = begin; part_begin < end; part_begin += PART) {
+            const Index part_size = std::min(PART, end - part_begin);
+            look_at_part(labels + part_begin, sizeof(Label), part_size, part);
+            for (Index block = 0; block * BLOCK < part_size; ++block) {
+                const Index at = part_begin + block * BLOCK;
+                const Index size = std::min(BLOCK, end - at);
+                const Index stop =
+                    is_direct_ ? direct_block<MISSING>(labels + at, target + at, size, part.starts[block], fill)
+                               : hashed_block<MISSING>(labels + at, target + at, size, part.starts[block], fill);
+                if (stop < size) {
+                    return at + stop;
+                }
             }
         }
         return end;
     }
 
-    // Returns false if the label is missing and stops the work.
-    template <Missing MISSING, class Label>
-    ALWAYS_INLINE bool direct(Label label, Value& value, Value fill) const {
-        const std::uint64_t place = label & mask_;
-        const bool is_there = ((label & ~mask_) == base_) & is_there_[place];
-        if (MISSING == Missing::STOP && !is_there) {
-            return false;
-        }
-        value = is_there ? values_[place] : MISSING == Missing::KEEP ? static_cast<Value>(label) : fill;
-        return true;
-    }
-
+    // The functions of blocks return the first label that is missing and stops the work, or the size. They read all
+    // labels before they write, as the target may be the array itself, and as runs are filled beyond their ends.
     template <Missing MISSING, class Label>
     ALWAYS_INLINE Index
     direct_block(const Label* labels, Value* target, Index size, std::uint64_t starts, Value fill) const {
         if (__builtin_popcountll(starts) > MANY_RUNS) {
             for (Index at = 0; at < size; ++at) {
-                Value value;
-                if (!direct<MISSING>(labels[at], value, fill)) {
+                bool is_there;
+                const Value value = direct<MISSING>(labels[at], fill, is_there);
+                if (MISSING == Missing::STOP && !is_there) {
                     return at;
                 }
                 target[at] = value;
             }
             return size;
         }
-        while (starts) {
-            const Index start = __builtin_ctzll(starts);
-            starts &= starts - 1;
-            const Index stop = starts ? Index{__builtin_ctzll(starts)} : size;
-            Value value;
-            if (!direct<MISSING>(labels[start], value, fill)) {
-                return start;
-            }
-            for (Index at = start; at < stop; ++at) {
-                target[at] = value;
+        Value values[MANY_RUNS];
+        int run = 0;
+        for (std::uint64_t left = starts; left; left &= left - 1) {
+            bool is_there;
+            values[run++] = direct<MISSING>(labels[__builtin_ctzll(left)], fill, is_there);
+            if (MISSING == Missing::STOP && !is_there) {
+                return __builtin_ctzll(left);
             }
         }
+        fill_block(target, size, starts, values);
         return size;
+    }
+
+    template <Missing MISSING, class Label>
+    ALWAYS_INLINE Value direct(Label label, Value fill, bool& is_there) const {
+        const std::uint64_t place = label & mask_;
+        is_there = ((label & ~mask_) == base_) & is_there_[place];
+        const Value missing = MISSING == Missing::KEEP ? static_cast<Value>(label) : fill;
+        return is_there ? values_[place] : missing;
     }
 
     template <Missing MISSING, class Label>
     ALWAYS_INLINE Index
     hashed_block(const Label* labels, Value* target, Index size, std::uint64_t starts, Value fill) const {
-        // the places of all runs are on their way to the cache before the first one is looked at
-        std::uint64_t hashes[BLOCK];
+        Value values[BLOCK];
         int run = 0;
-        for (std::uint64_t left = starts; left; left &= left - 1) {
-            hashes[run] = map_.hash(labels[__builtin_ctzll(left)]);
-            map_.prefetch(hashes[run++]);
-        }
-        run = 0;
-        while (starts) {
-            const Index start = __builtin_ctzll(starts);
-            starts &= starts - 1;
-            const Index stop = starts ? Index{__builtin_ctzll(starts)} : size;
-            const Label label = labels[start];
-            const Index number = map_.find(label, hashes[run++]);
-            if (MISSING == Missing::STOP && number == HashMap::NONE) {
-                return start;
+        if (!map_.is_large()) {
+            for (std::uint64_t left = starts; left; left &= left - 1) {
+                const Label label = labels[__builtin_ctzll(left)];
+                if (!hashed<MISSING>(label, map_.find(label), fill, values[run++])) {
+                    return __builtin_ctzll(left);
+                }
             }
-            const Value value = number != HashMap::NONE      ? values_[number]
-                                : MISSING == Missing::KEEP ? static_cast<Value>(label)
-                                                           : fill;
-            for (Index at = start; at < stop; ++at) {
-                target[at] = value;
+        } else {
+            // the places of all runs are on their way to the cache before the first one is looked at
+            std::uint64_t hashes[BLOCK];
+            for (std::uint64_t left = starts; left; left &= left - 1) {
+                hashes[run] = map_.hash(labels[__builtin_ctzll(left)]);
+                map_.prefetch(hashes[run++]);
+            }
+            run = 0;
+            for (std::uint64_t left = starts; left; left &= left - 1, ++run) {
+                const Label label = labels[__builtin_ctzll(left)];
+                if (!hashed<MISSING>(label, map_.find(label, hashes[run]), fill, values[run])) {
+                    return __builtin_ctzll(left);
+                }
             }
         }
+        fill_block(target, size, starts, values);
         return size;
+    }
+
+    // Returns false if the label is missing and stops the work.
+    template <Missing MISSING, class Label>
+    ALWAYS_INLINE bool hashed(Label label, Index number, Value fill, Value& value) const {
+        if (MISSING == Missing::STOP && number == HashMap::NONE) {
+            return false;
+        }
+        const Value missing = MISSING == Missing::KEEP ? static_cast<Value>(label) : fill;
+        value = number == HashMap::NONE ? missing : values_[number];
+        return true;
+    }
+
+    static ALWAYS_INLINE void fill_block(Value* target, Index size, std::uint64_t starts, const Value* values) {
+        while (starts) {
+            fill_run(target, Run(starts, size), size, *values++);
+        }
     }
 
     bool is_direct_ = false;

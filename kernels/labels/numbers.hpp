@@ -21,24 +21,14 @@ public:
     Index size() const { return static_cast<Index>(labels_.size()); }
     const std::vector<std::uint64_t>& labels() const { return labels_; }
     bool is_direct() const { return is_direct_; }
+    bool is_large() const { return map_.is_large(); }
 
-    // Has to be called before any of these labels is asked for.
-    template <class Label>
-    void cover(const Label* labels, Index size) {
-        if (!is_direct_ || size == 0) {
-            return;
+    // Has to be called before any label is asked for that has none of other bits than these.
+    void cover(std::uint64_t any, std::uint64_t all) {
+        if (is_direct_) {
+            cover_bits(any, all);
         }
-        Label any = 0;
-        Label all = static_cast<Label>(~Label{0});
-        for (Index at = 0; at < size; ++at) {
-            any |= labels[at];
-            all &= labels[at];
-        }
-        cover_bits(any, all);
     }
-
-    // Whether this label is one of those that are covered.
-    ALWAYS_INLINE bool covers(std::uint64_t label) const { return (label & ~mask_) == base_; }
 
     template <bool DIRECT>
     ALWAYS_INLINE Index find_or_add(std::uint64_t label) {
@@ -130,52 +120,53 @@ private:
     HashMap map_;
 };
 
-// Calls `visit(number, start, stop)` for every run of labels, numbering new ones, until it returns false; tells whether
-// it never did. Runs end at every 64th label, too.
-template <class Label, bool DIRECT, class Visit>
-ALWAYS_INLINE bool number_part(const Label* labels, Index begin, Index end, Numbers& numbers, Visit visit) {
-    for (Index at = begin; at < end; at += BLOCK) {
-        const Index size = std::min(BLOCK, end - at);
-        std::uint64_t starts = run_starts(labels + at, size);
-        if (DIRECT || __builtin_popcountll(starts) < 8) {
-            while (starts) {
-                const Index start = at + __builtin_ctzll(starts);
-                starts &= starts - 1;
-                const Index stop = starts ? at + __builtin_ctzll(starts) : at + size;
-                if (!visit(numbers.find_or_add<DIRECT>(labels[start]), start, stop)) {
-                    return false;
-                }
-            }
-            continue;
+// Calls `each(run, number)` for every run of a block, counting runs from 0.
+template <class Label, bool DIRECT, class Each>
+ALWAYS_INLINE void number_block(const Label* labels, std::uint64_t starts, Numbers& numbers, Each each) {
+    int run = 0;
+    if (DIRECT || !numbers.is_large()) {
+        for (; starts; starts &= starts - 1) {
+            each(run++, numbers.find_or_add<DIRECT>(labels[__builtin_ctzll(starts)]));
         }
-        // the places of all runs are on their way to the cache before the first one is looked at
-        std::uint64_t hashes[BLOCK];
-        int run = 0;
-        for (std::uint64_t left = starts; left; left &= left - 1) {
-            hashes[run++] = numbers.prefetched_hash(labels[at + __builtin_ctzll(left)]);
-        }
-        run = 0;
-        while (starts) {
-            const Index start = at + __builtin_ctzll(starts);
-            starts &= starts - 1;
-            const Index stop = starts ? at + __builtin_ctzll(starts) : at + size;
-            if (!visit(numbers.find_or_add_hashed(labels[start], hashes[run++]), start, stop)) {
-                return false;
-            }
-        }
+        return;
     }
-    return true;
+    // the places of all runs are on their way to the cache before the first one is looked at
+    std::uint64_t hashes[BLOCK];
+    for (std::uint64_t left = starts; left; left &= left - 1) {
+        hashes[run++] = numbers.prefetched_hash(labels[__builtin_ctzll(left)]);
+    }
+    run = 0;
+    for (; starts; starts &= starts - 1) {
+        each(run, numbers.find_or_add_hashed(labels[__builtin_ctzll(starts)], hashes[run]));
+        ++run;
+    }
 }
 
+// Calls `visit(at, size, starts, number_all)` for every block of the labels from `begin` to `end`, which begins at `at`,
+// until it returns false; tells whether it never did. `number_all(each)` numbers the runs of the block, and has to be
+// called once.
 template <class Label, class Visit>
-bool number_runs(const Label* labels, Index begin, Index end, Numbers& numbers, Visit visit) {
-    for (Index at = begin; at < end; at += PART) {
-        const Index stop = std::min(end, at + PART);
-        numbers.cover(labels + at, stop - at);
-        const bool is_done = numbers.is_direct() ? number_part<Label, true>(labels, at, stop, numbers, visit)
-                                                 : number_part<Label, false>(labels, at, stop, numbers, visit);
-        if (!is_done) {
-            return false;
+ALWAYS_INLINE bool number_blocks(const Label* labels, Index begin, Index end, Numbers& numbers, Visit visit) {
+    PartOfLabels part;
+    for (Index part_begin = begin; part_begin < end; part_begin += PART) {
+        const Index part_size = std::min(PART, end - part_begin);
+        look_at_part(labels + part_begin, sizeof(Label), part_size, part);
+        numbers.cover(part.any, part.all);
+        const bool is_direct = numbers.is_direct();
+        for (Index block = 0; block * BLOCK < part_size; ++block) {
+            const Index at = part_begin + block * BLOCK;
+            const std::uint64_t starts = part.starts[block];
+            const Index size = std::min(BLOCK, end - at);
+            const bool goes_on =
+                is_direct ? visit(at, size, starts, [&](auto each) INLINE_LAMBDA {
+                    number_block<Label, true>(labels + at, starts, numbers, each);
+                })
+                          : visit(at, size, starts, [&](auto each) INLINE_LAMBDA {
+                                number_block<Label, false>(labels + at, starts, numbers, each);
+                            });
+            if (!goes_on) {
+                return false;
+            }
         }
     }
     return true;

@@ -10,17 +10,22 @@ namespace {
 template <class First, class Second>
 void map_labels_as(const First* first, const Second* second, Index size, LabelPairs& pairs) {
     Numbers numbers(size);
-    number_runs(first, 0, size, numbers, [&](Index number, Index start, Index) INLINE_LAMBDA {
-        // runs end at every 64th label, too, where the next may be the same
-        if (start && first[start] == first[start - 1]) {
-            return true;
-        }
-        if (number == static_cast<Index>(pairs.second.size())) {
-            pairs.second.push_back(0);
-        }
-        pairs.second[number] = second[start];
+    Index last = -1;
+    const auto visit = [&](Index at, Index length, std::uint64_t starts, auto number_all) INLINE_LAMBDA {
+        number_all([&](int, Index number) INLINE_LAMBDA {
+            const Run run(starts, length);
+            if (number >= static_cast<Index>(pairs.second.size())) {
+                pairs.second.push_back(0);
+            }
+            // blocks begin runs, even where they go on with one
+            if (number != last) {
+                pairs.second[number] = second[at + run.start];
+                last = number;
+            }
+        });
         return true;
-    });
+    };
+    number_blocks(first, 0, size, numbers, visit);
     pairs.first = numbers.labels();
 }
 

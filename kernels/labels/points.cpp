@@ -11,30 +11,29 @@ template <class Label, int COLUMNS, bool REVERSED>
 void write_row(
     const Label* row, Index length, std::uint16_t slow, std::uint16_t middle, const HashMap& map, std::int64_t* next,
     std::uint16_t* points) {
-    for (Index at = 0; at < length; at += BLOCK) {
-        const Index size = std::min(BLOCK, length - at);
-        for_each_run(run_starts(row + at, size), size, [&](Index start, Index stop) INLINE_LAMBDA {
-            const Label label = row[at + start];
-            if (label == 0) {
-                return;
+    Index stop;
+    for (Index start = 0; start < length; start = stop) {
+        const Label label = row[start];
+        stop = start + 1;
+        while (stop < length && row[stop] == label) {
+            ++stop;
+        }
+        const Index number = label ? map.find(label) : HashMap::NONE;
+        if (number == HashMap::NONE) {
+            continue;
+        }
+        std::uint16_t* point = points + next[number] * COLUMNS;
+        next[number] += stop - start;
+        for (Index fast = start; fast < stop; ++fast, point += COLUMNS) {
+            if (COLUMNS == 2) {
+                point[REVERSED] = middle;
+                point[!REVERSED] = static_cast<std::uint16_t>(fast);
+            } else {
+                point[REVERSED ? 2 : 0] = slow;
+                point[1] = middle;
+                point[REVERSED ? 0 : 2] = static_cast<std::uint16_t>(fast);
             }
-            const Index number = map.find(label);
-            if (number == HashMap::NONE) {
-                return;
-            }
-            std::uint16_t* point = points + next[number] * COLUMNS;
-            next[number] += stop - start;
-            for (Index fast = at + start; fast < at + stop; ++fast, point += COLUMNS) {
-                if (COLUMNS == 2) {
-                    point[REVERSED] = middle;
-                    point[!REVERSED] = static_cast<std::uint16_t>(fast);
-                } else {
-                    point[REVERSED ? 2 : 0] = slow;
-                    point[1] = middle;
-                    point[REVERSED ? 0 : 2] = static_cast<std::uint16_t>(fast);
-                }
-            }
-        });
+        }
     }
 }
 

@@ -5,36 +5,34 @@
 namespace chunkpyramid {
 namespace {
 
-template <class Label>
-void put_zero_first(Numbers& numbers) {
-    const Label zero = 0;
-    numbers.cover(&zero, 1);
-    if (numbers.is_direct()) {
-        numbers.find_or_add<true>(0);
-    } else {
-        numbers.find_or_add<false>(0);
-    }
-}
-
 template <class Label, class New>
 bool renumber_as(const Label* labels, New* target, Index size, Renumbering& job) {
     Numbers& numbers = job.numbers;
     const Index zeros = job.keeps_zero;
     if (zeros && numbers.size() == 0) {
-        put_zero_first<Label>(numbers);
+        numbers.cover(0, 0);
+        numbers.find_or_add<true>(0);
     }
     const Index most = job.most + zeros;
-    return number_runs(labels, job.done, size, numbers, [&](Index number, Index start, Index stop) INLINE_LAMBDA {
-        if (number >= most) {
-            return false;
+    // what is added to a number, of which that of zero is none
+    const std::uint64_t offset = job.start - static_cast<std::uint64_t>(zeros);
+    const auto visit = [&](Index at, Index length, std::uint64_t starts, auto number_all) INLINE_LAMBDA {
+        // all labels of a block are read before any is written, as the target may be the array itself
+        Index found[BLOCK];
+        number_all([&](int run, Index number) INLINE_LAMBDA { found[run] = number; });
+        for (int index = 0; starts; ++index) {
+            const Run run(starts, length);
+            const Index number = found[index];
+            if (number >= most) {
+                return false;
+            }
+            const New value = number < zeros ? New{0} : static_cast<New>(offset + static_cast<std::uint64_t>(number));
+            fill_run(target + at, run, length, value);
+            job.done = at + run.stop;
         }
-        const New value = number < zeros ? New{0} : static_cast<New>(job.start + static_cast<std::uint64_t>(number - zeros));
-        for (Index at = start; at < stop; ++at) {
-            target[at] = value;
-        }
-        job.done = stop;
         return true;
-    });
+    };
+    return number_blocks(labels, job.done, size, numbers, visit);
 }
 
 }  // namespace

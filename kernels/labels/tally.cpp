@@ -12,21 +12,24 @@ void tally_as(const Label* labels, Index size, bool with_firsts, Tally& result) 
     Numbers numbers(size);
     std::vector<std::int64_t> counts, firsts;
     std::int64_t runs = 0;
-    number_runs(labels, 0, size, numbers, [&](Index number, Index start, Index stop) INLINE_LAMBDA {
-        if (number == static_cast<Index>(counts.size())) {
-            counts.push_back(0);
-            if (with_firsts) {
-                firsts.push_back(start);
+    Index last = -1;
+    const auto visit = [&](Index at, Index length, std::uint64_t starts, auto number_all) INLINE_LAMBDA {
+        number_all([&](int, Index number) INLINE_LAMBDA {
+            const Run run(starts, length);
+            // blocks begin runs, even where they go on with one
+            runs += number != last;
+            last = number;
+            if (number >= static_cast<Index>(counts.size())) {
+                counts.push_back(0);
+                if (with_firsts) {
+                    firsts.push_back(at + run.start);
+                }
             }
-        }
-        counts[number] += stop - start;
-        ++runs;
+            counts[number] += run.stop - run.start;
+        });
         return true;
-    });
-    // runs end at every 64th label, too, where the next may be the same
-    for (Index at = BLOCK; at < size; at += BLOCK) {
-        runs -= labels[at] == labels[at - 1];
-    }
+    };
+    number_blocks(labels, 0, size, numbers, visit);
     result.pairs = size - runs;
     const std::vector<Index> ascending = numbers.ascending();
     result.is_ascending = ascending.size() == counts.size();
