@@ -136,7 +136,7 @@ EXPECTED = {26: oracle(LABELS, (True,) * 3, 3, 0), 6: oracle(LABELS, (True,) * 3
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_contacts_are_those_of_the_whole_array(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAIRS_AT_A_TIME", 10)
+    monkeypatch.setattr(module, "PAIRS_AT_A_TIME", 25)
     with dask.config.set(scheduler="threads"):
         assert told(cp.labels.contacts(SOURCES[source](), connectivity=26)) == EXPECTED[26]
 

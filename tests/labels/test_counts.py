@@ -22,8 +22,9 @@ Array = npt.NDArray[Any]
 DTYPES = ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "?", ">u4", ">i8"]
 
 
-def assert_right(counts: LabelCounts, volume: Array, start: tuple[int, ...]) -> None:
+def assert_right(counts: LabelCounts, volume: Array, start: tuple[int, ...], interior: Box | None = None) -> None:
     """Compare with an oracle that looks at one voxel after the other."""
+    inner = Box.at(start, volume.shape) if interior is None else interior
     voxels: dict[int, list[tuple[int, ...]]] = {}
     for index in np.ndindex(volume.shape):
         voxels.setdefault(volume[index].item(), []).append(tuple(i + s for i, s in zip(index, start, strict=True)))
@@ -32,6 +33,10 @@ def assert_right(counts: LabelCounts, volume: Array, start: tuple[int, ...]) -> 
     for at, label in enumerate(sorted(voxels)):
         axes = list(zip(*voxels[label], strict=True))
         assert counts.count[at] == len(voxels[label])
+        assert counts.border_count[at] == sum(
+            any(not a <= x < b for x, a, b in zip(voxel, inner.start, inner.stop, strict=True))
+            for voxel in voxels[label]
+        )
         assert counts.start[at].tolist() == [min(axis) for axis in axes]
         assert counts.stop[at].tolist() == [max(axis) + 1 for axis in axes]
         sums = [(int(h) << 32) + int(w) for h, w in zip(counts.sum_high[at], counts.sum_low[at], strict=True)]
@@ -57,13 +62,18 @@ def volumes(draw: st.DrawFn) -> Array:
     return volume[tuple(slice(None, None, step) for step in steps)].transpose(draw(st.permutations(range(volume.ndim))))
 
 
-@given(volumes(), st.sampled_from([0, 7, 2**40]), st.none() | st.integers(1, 3))
-def test_labels_are_counted_as_voxel_by_voxel(volume: Array, offset: int, most: int | None) -> None:
+@given(volumes(), st.sampled_from([0, 7, 2**40]), st.none() | st.integers(1, 3), st.data())
+def test_labels_are_counted_as_voxel_by_voxel(
+    volume: Array, offset: int, most: int | None, data: st.DataObject
+) -> None:
     start = tuple(offset + axis for axis in range(volume.ndim))
-    parts = list(count_labels(volume, start, most=most))
+    low, high = data.draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    # of small axes it has nothing
+    interior = Box(tuple(s + low for s in start), tuple(s + n - high for s, n in zip(start, volume.shape, strict=True)))
+    parts = list(count_labels(volume, start, interior=interior, most=most))
     assert most is not None or len(parts) == 1
     assert all(len(part.label) <= most for part in parts if most is not None)
-    assert_right(reduce(merge_counts, parts), volume, start)
+    assert_right(reduce(merge_counts, parts), volume, start, interior)
     alone = reduce(merge_counts, count_labels(volume, start, with_boxes=False, most=most))
     labels, numbers = np.unique(volume, return_counts=True)
     assert (alone.label.tolist(), alone.count.tolist()) == (labels.tolist(), numbers.tolist())
@@ -75,8 +85,9 @@ def test_parts_in_any_order_are_the_whole(volume: Array, data: st.DataObject) ->
     whole = Box((0,) * volume.ndim, volume.shape)
     shape = data.draw(st.tuples(*[st.integers(1, 4)] * volume.ndim))
     boxes = data.draw(st.permutations([cell.clip(volume.shape) for cell in tile(whole, shape)]))
-    parts = [next(count_labels(volume[box.slices], box.start)) for box in boxes]
-    assert_right(reduce(merge_counts, parts), volume, whole.start)
+    interior = Box((1,) * volume.ndim, tuple(n - 1 for n in volume.shape))
+    parts = [next(count_labels(volume[box.slices], box.start, interior=interior)) for box in boxes]
+    assert_right(reduce(merge_counts, parts), volume, whole.start, interior)
 
 
 @pytest.mark.parametrize("step", [2**32, 2**12, 0x9E3779B97F4A7C15])

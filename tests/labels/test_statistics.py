@@ -19,6 +19,7 @@ import zarr
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
+from chunkpyramid.labels import exported_table
 from chunkpyramid.labels import label_statistics as module
 
 LABELS = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 30, (11, 14, 40)), 3, 0), 3, 1).astype(np.uint64)
@@ -43,10 +44,14 @@ SOURCES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+AT_THE_BORDER = np.pad(np.zeros(tuple(n - 2 for n in LABELS.shape), bool), 1, constant_values=True)
+
+
+@pytest.mark.parametrize(
+    ("source", "scheduler"), [*((source, "threads") for source in SOURCES), ("zarr", "synchronous")]
+)
 def test_statistics_are_those_of_the_whole_array(source: str, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LABELS_AT_A_TIME", 10)
+    monkeypatch.setattr(module, "LABELS_AT_A_TIME", 28)
     with dask.config.set(scheduler=scheduler):
         table = cp.labels.statistics(SOURCES[source](), background=None)
         labels, counts = cp.labels.unique(SOURCES[source](), return_counts=True)
@@ -56,11 +61,97 @@ def test_statistics_are_those_of_the_whole_array(source: str, scheduler: str, mo
         assert found.dtype == LABELS.dtype
     for found in (table.count, counts):
         np.testing.assert_array_equal(found, numbers)
-    np.testing.assert_array_equal(cp.labels.unique(SOURCES[source]()), expected)
     for label, row in table.items():
         where = np.argwhere(label == LABELS)
         assert row.box == tuple(slice(int(a), int(b) + 1) for a, b in zip(where.min(0), where.max(0), strict=True))
+        assert row.border_count == (AT_THE_BORDER & (label == LABELS)).sum()
         np.testing.assert_allclose(row.centroid, where.mean(axis=0), rtol=1e-13)
+
+
+def test_unique_labels_alone() -> None:
+    np.testing.assert_array_equal(cp.labels.unique(stored((8, 16, 8))), np.unique(LABELS))
+
+
+def test_time_and_channels_have_no_border() -> None:
+    table = cp.labels.statistics(np.ones((2, 3, 4, 5), np.uint8), axes="tcyx")
+    assert table[1].border_count == 2 * 3 * (4 * 5 - 2 * 3)
+    assert cp.labels.statistics(np.ones((2, 5, 1), np.uint8))[1].border_count == 10
+    assert cp.labels.statistics(np.pad([[[1]]], 1))[1].border_count == 0
+
+
+def test_boxes_and_sizes_are_physical() -> None:
+    labels = np.zeros((2, 4, 5), np.uint8)
+    labels[:, 1:3, 2:5] = 4
+    row = cp.labels.statistics(labels, axes="cyx", voxel_size=(10.0, 3.0), translation=(100.0, -6.0))[4]
+    assert row.physical_size == 12 * 30
+    assert (row.position_start, row.position_stop) == ((-0.5, 105.0, -1.5), (1.5, 125.0, 7.5))
+    table = cp.labels.statistics(labels, axes="cyx", voxel_size=(10.0, 3.0), translation=(100.0, -6.0))
+    assert table.physical_size.tolist() == [360.0]
+    assert tuple(table.position_start[0]) == row.position_start
+
+
+def test_tables_are_sorted_and_find_labels_all_the_same() -> None:
+    table = cp.labels.statistics(LABELS)
+    sizes = table.count.tolist()
+    for name in ("count", "border_count", "label"):
+        for descending in (False, True):
+            other = table.sorted(by=name, descending=descending)
+            keys = [(row.__dict__[name] * (-1 if descending else 1), label) for label, row in table.items()]
+            assert list(other) == [label for _, label in sorted(keys)]
+            assert all(other[label] == table[label] for label in table)
+            assert 0 not in other
+            assert 2**63 + 6 not in other
+    largest = table.largest(3)
+    assert largest.count.tolist() == sorted(sizes, reverse=True)[:3]
+    assert set(largest) < set(table)
+    assert largest.sorted("label", descending=False) == table._rows(np.flatnonzero(np.isin(table.label, largest.label)))
+    assert len(table.largest(0)) == 0
+    assert table.largest(10**9).to_dataset().sizes["label"] == len(table)
+    assert list(table) == sorted(table)
+    for call in (lambda: table.sorted("size"), lambda: table.sorted(descending=3), lambda: table.largest(-1)):
+        with pytest.raises(cp.ArgumentError, match=r"(by|descending|n) must be"):
+            call()
+
+
+def test_tables_show_their_first_rows() -> None:
+    shown = repr(cp.labels.statistics(LABELS)).splitlines()
+    assert shown[1].split() == ["label", "count", "border_count", "box", "position"]
+    assert len(shown) == 2 + 10 + 1
+    assert shown[-1] == "..."
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tables_are_files_of_others(kind: str, tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    for table in (cp.labels.statistics(LABELS).largest(4), cp.labels.contacts(LABELS[:6])):
+        path = tmp_path / f"{type(table).__name__}.{kind}"
+        write = getattr(table, f"to_{kind}")
+        write(path)
+        with pytest.raises(cp.TargetExistsError, match="overwrite=True"):
+            write(path)
+        write(str(path), overwrite=True)
+        frame = table.to_dataframe()
+        index = list(range(frame.index.nlevels))
+        found = pandas.read_parquet(path) if kind == "parquet" else pandas.read_csv(path, index_col=index)
+        pandas.testing.assert_frame_equal(found, frame, check_index_type=kind == "parquet")
+        with pytest.raises(cp.TargetExistsError, match="another path"):
+            write(tmp_path, overwrite=True)
+        with pytest.raises(cp.ArgumentError, match="path"):
+            write("s3://bucket/table")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cp.labels.statistics(LABELS[:3])
+    monkeypatch.setattr(exported_table, "find_spec", lambda name: None if name == "pyarrow" else name)
+    with pytest.raises(cp.ArgumentError, match=r"to_parquet needs pyarrow.*chunkpyramid\[tables\]"):
+        table.to_parquet(tmp_path / "table.parquet")
+    monkeypatch.setattr(exported_table, "find_spec", lambda name: None)
+    for call in (table.to_dataframe, lambda: table.to_csv(tmp_path / "table.csv")):
+        with pytest.raises(cp.ArgumentError, match="needs pandas"):
+            call()
 
 
 def test_the_background_is_left_out() -> None:
@@ -118,6 +209,15 @@ def test_a_table_that_is_kept_opens_in_xarray_and_is_not_computed_again(tmp_path
             del source.store._store_dict[key]
     assert cp.labels.statistics(source, target=target, voxel_size=2.0) == table
     source.store._store_dict.update(before)
+    # one of another version has other columns
+    group = zarr.open_group(target)
+    kept = group.attrs["chunkpyramid_result"]
+    group.attrs["chunkpyramid_result"] = {
+        **kept,
+        "of": {name: told for name, told in kept["of"].items() if name != "columns"},
+    }
+    with pytest.raises(cp.TargetExistsError, match="overwrite=True"):
+        cp.labels.statistics(source, target=target, voxel_size=2.0)
     with pytest.raises(cp.TargetExistsError, match="overwrite=True"):
         cp.labels.statistics(source, target=target, background=None, voxel_size=2.0)
     other = cp.labels.statistics(source, target=target, background=None, voxel_size=2.0, overwrite=True)
@@ -207,9 +307,9 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     volume = rng.integers(0, 50, (64, 64, 64)).astype(np.uint32)
     path, target = tmp_path / "labels.zarr", tmp_path / "table.zarr"
-    zarr.create_array(path, data=volume, chunks=(4, 8, 8))
+    zarr.create_array(path, data=volume, chunks=(8, 16, 16))
     done = target / ".chunkpyramid" / "done" / "0" / "0.0.0"
-    for most in (2, 5, 9):
+    for most in (2, 6):
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(target)])
         while child.poll() is None and (not done.is_dir() or len(os.listdir(done)) < most):
             time.sleep(0.001)

@@ -31,6 +31,8 @@ def sharpen(part):
 what, source, target, limit, kind = sys.argv[1:]
 if what == "statistics":
     cp.labels.statistics(source, background=None, memory_limit=int(limit))
+elif what == "contacts":
+    cp.labels.contacts(source, background=None, connectivity=6, memory_limit=int(limit))
 elif what == "unique":
     cp.labels.unique(source, memory_limit=int(limit))
 elif what == "reduce":
@@ -62,7 +64,7 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", ["noise", "runs"])
-@pytest.mark.parametrize("what", ["statistics", "unique", "reduce", "0", "5"])
+@pytest.mark.parametrize("what", ["statistics", "unique", "contacts", "reduce", "0", "5"])
 def test_the_peak_keeps_the_limit(what: str, name: str, volumes: dict[str, Path], tmp_path: Path) -> None:
     command = [sys.executable, "-c", CHILD, what, str(volumes[name]), str(tmp_path / "target.zarr"), str(LIMIT), "path"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
