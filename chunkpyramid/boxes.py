@@ -11,6 +11,7 @@ from typing import NamedTuple
 __all__ = [
     "AxisFootprint",
     "Box",
+    "Halo",
     "Shape",
     "axis_footprint",
     "ceil_div",
@@ -57,6 +58,19 @@ def lcm_shape(first: Sequence[int], second: Sequence[int]) -> Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Halo:
+    """The voxels around a box that are read along with it: how many ``before`` and ``after`` it along each axis."""
+
+    before: Shape
+    after: Shape
+
+    @staticmethod
+    def around(width: Shape) -> Halo:
+        """Return the halo of so many voxels on either side."""
+        return Halo(width, width)
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """A half-open box of voxels of one level: ``start <= index < stop`` per axis."""
 
@@ -98,11 +112,11 @@ class Box:
         cells = self.fold(factor)
         return Box(multiply(cells.start, factor), multiply(cells.stop, factor))
 
-    def grow(self, halo: Sequence[int], shape: Sequence[int]) -> Box:
-        """Return the box with so many more voxels at either end, as far as there are any in an array of this shape."""
+    def grow(self, halo: Halo, shape: Sequence[int]) -> Box:
+        """Return the box with the voxels of its halo, as far as there are any in an array of this shape."""
         return Box(
-            tuple(max(0, a - h) for a, h in zip(self.start, halo, strict=True)),
-            tuple(min(n, b + h) for b, h, n in zip(self.stop, halo, shape, strict=True)),
+            tuple(max(0, a - h) for a, h in zip(self.start, halo.before, strict=True)),
+            tuple(min(n, b + h) for b, h, n in zip(self.stop, halo.after, shape, strict=True)),
         )
 
     def shift(self, offset: Sequence[int]) -> Box:

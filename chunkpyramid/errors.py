@@ -8,6 +8,7 @@ __all__ = [
     "ChunkError",
     "ChunkPyramidError",
     "MetadataWarning",
+    "MissingLabelError",
     "OvertakenError",
     "PlanError",
     "SourceNotFoundError",
@@ -41,6 +42,13 @@ class BuildError(ChunkPyramidError, RuntimeError):
 
 class OvertakenError(BuildError):
     """A newer run on the same target has taken over from this one."""
+
+
+class MissingLabelError(BuildError, KeyError):
+    """A label of the volume is not in the table that it is to be replaced by."""
+
+    # that of KeyError puts messages in quotes
+    __str__ = Exception.__str__
 
 
 class ChunkError(BuildError):

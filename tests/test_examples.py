@@ -91,7 +91,7 @@ def public_objects() -> Iterator[tuple[str, Any]]:
     for name in FUNCTIONS:
         yield name, getattr(cp, name)
     for name in cp.labels.__all__:
-        if name != "LabelRow":
+        if name not in ("LabelRow", "ContactRow"):
             yield f"labels.{name}", getattr(cp.labels, name)
     yield "Volume", cp.Volume
     for name, method in vars(cp.PyramidAccessor).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import zarr
@@ -10,11 +10,16 @@ import zarr
 from chunkpyramid.boxes import Shape
 from chunkpyramid.engine.flags import Flags
 from chunkpyramid.engine.runs import ALIVE, Run
+from chunkpyramid.errors import ArgumentError
+from chunkpyramid.storage.groups import group_within
 from chunkpyramid.storage.keys import delete_dir, names, remove, remove_node
 from chunkpyramid.storage.nodes import METADATA_FILES
 from chunkpyramid.storage.staging import RECORD, SCRATCH, STAGING
 
-__all__ = ["SCRATCH", "Journal"]
+__all__ = ["SCRATCH", "Journal", "refuse_changing"]
+
+# what a job writes to: most often a group, in place an array
+Node = zarr.Group | zarr.Array[Any]
 
 # of runs, which outlive what they make
 KEPT_IN_SCRATCH = {ALIVE, RECORD, STAGING, *METADATA_FILES}
@@ -28,8 +33,8 @@ class Journal:
         self.run = run
 
     @staticmethod
-    def find(group: zarr.Group, run: Run | None = None) -> Journal | None:
-        """Return the journal of an unfinished job in the group, or None; ``run`` goes on with it."""
+    def find(group: Node, run: Run | None = None) -> Journal | None:
+        """Return the journal of an unfinished job in the group or array, or None; ``run`` goes on with it."""
         try:
             # not through the group: its consolidated metadata, if it has any, know nothing of what is unfinished
             scratch = zarr.open_group(
@@ -44,7 +49,7 @@ class Journal:
         return Journal(scratch, run)
 
     @staticmethod
-    def create(group: zarr.Group, run: Run | None, told: Mapping[str, Any]) -> Journal:
+    def create(group: Node, run: Run | None, told: Mapping[str, Any]) -> Journal:
         """Create the scratch group, with what is ``told`` as its attributes; what an earlier one left is removed.
 
         The attributes of one that is there are replaced last: until then it tells what was unfinished before.
@@ -53,7 +58,7 @@ class Journal:
         kept = KEPT_IN_SCRATCH if Journal.find(group) is not None else KEPT_IN_SCRATCH - METADATA_FILES
         for name in sorted(names(group.store, path) - kept):
             remove_node(group.store, f"{path}/{name}")
-        scratch = zarr.open_group(group.store, path=path, mode="a", zarr_format=group.metadata.zarr_format)
+        scratch = group_within(group, path)
         scratch.attrs.put(dict(told))
         return Journal(scratch, run)
 
@@ -93,7 +98,7 @@ class Journal:
         return Flags(self.scratch.store, self.scratch.path, stage, grid, number)
 
     @staticmethod
-    def close(group: zarr.Group) -> None:
+    def close(group: Node) -> None:
         """Delete the metadata of the scratch group: from now on the job is finished.
 
         They go at once and before all else: with flags or carry gone but the group still there, a rerun would take
@@ -104,12 +109,23 @@ class Journal:
         remove(group.store, [f"{path}/{name}" for name in names])
 
     @staticmethod
-    def remove(group: zarr.Group) -> None:
+    def remove(group: Node) -> None:
         """Delete the scratch group of a group that no run writes to."""
         if Journal.find(group) is not None:
             Journal.close(group)
             delete_dir(group.store, _scratch_path(group))
 
 
-def _scratch_path(group: zarr.Group) -> str:
+def refuse_changing(arrays: Iterable[zarr.Array[Any]]) -> None:
+    """Raise `ArgumentError` for an array of which only some blocks have been changed in place so far."""
+    for array in arrays:
+        journal = Journal.find(array)
+        if journal is not None and journal.is_set_up:
+            raise ArgumentError(
+                f"the source {array} is being changed in place by {journal.fingerprint.get('operation')}, which has "
+                "not been finished: run that again to finish it first"
+            )
+
+
+def _scratch_path(group: Node) -> str:
     return f"{group.path}/{SCRATCH}".lstrip("/")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.boxes import Box, Halo, Shape
 from chunkpyramid.storage.chunk_io import ChunkReader, ChunkWriter, erase_torn
 from chunkpyramid.storage.chunked_array import chunked
 from chunkpyramid.storage.write_units import WriteUnits
@@ -79,7 +79,7 @@ class BlockOperation(Protocol):
 
     The engine reads pieces of blocks and hands them to `piece`, along with what `begin` has returned for their block.
     ``input`` is None where blocks arrive as NumPy arrays. With a ``region``, in voxels of what is read, only what
-    overlaps it is read; with a ``halo`` a piece is read along with so many voxels around it. ``name`` and ``advice``
+    overlaps it is read; a piece is read along with the voxels of its ``halo``. ``name`` and ``advice``
     are for messages: what failed, and what to do then.
     """
 
@@ -94,7 +94,7 @@ class BlockOperation(Protocol):
     @property
     def region(self) -> Box | None: ...
     @property
-    def halo(self) -> Shape | None: ...
+    def halo(self) -> Halo | None: ...
 
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         """Return those of the pieces of a block that are to be read."""
@@ -114,7 +114,7 @@ class BaseOperation:
 
     advice = "what is done so far is kept: run the same again to resume"
     region: Box | None = None
-    halo: Shape | None = None
+    halo: Halo | None = None
 
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:
         return pieces
@@ -153,7 +153,7 @@ class Wrapper:
         return self.operation.region
 
     @property
-    def halo(self) -> Shape | None:
+    def halo(self) -> Halo | None:
         return self.operation.halo
 
     def choose(self, index: Shape, pieces: Sequence[Box]) -> Sequence[Box]:

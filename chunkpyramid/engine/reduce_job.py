@@ -7,25 +7,24 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from chunkpyramid.boxes import Box, Shape
+from chunkpyramid.boxes import Box, Halo, Shape
 from chunkpyramid.engine.job import Step, run_steps
-from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.journal import Journal, refuse_changing
 from chunkpyramid.engine.layout import Limits
 from chunkpyramid.engine.machine import Machine, memory_bytes
-from chunkpyramid.engine.operation import ArrayInput, BaseOperation, Input, Output, Put, Writer
+from chunkpyramid.engine.operation import BaseOperation, Input, Output, Put, Writer
 from chunkpyramid.engine.plan_stage import plan_stage
 from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.engine.progress import Progress
 from chunkpyramid.engine.records import Merger, Record, Records, as_record
-from chunkpyramid.engine.stage import Reading, Stage
+from chunkpyramid.engine.source_input import bytes_of_parts, input_of, read_only, reading_of
+from chunkpyramid.engine.stage import Stage
 from chunkpyramid.engine.task import failing
 from chunkpyramid.errors import BuildError
 from chunkpyramid.sources.source import Source
-from chunkpyramid.storage.chunk_access import ChunkAccess
-from chunkpyramid.storage.chunk_io import chunk_access
 from chunkpyramid.storage.presence import Presence, metadata_digest, presences
 
-__all__ = ["ReduceJob", "read_only", "reading_of", "source_fingerprint"]
+__all__ = ["ReduceJob", "source_fingerprint"]
 
 # A block holds so many bytes of records before it stores them, or a part of the memory that a task may take if that is
 # more, and how many times as much there is while two are combined.
@@ -34,16 +33,9 @@ RECORDS_PART = 16
 COPIES = 4
 
 
-def read_only(values: Any) -> Any:
-    """Return a view of voxels that cannot be written to, as they may be the user's own, in native byte order."""
-    view = values.astype(values.dtype.newbyteorder("="), copy=False).view()
-    view.flags.writeable = False
-    return view
-
-
 @dataclass(frozen=True)
 class ReduceBlocks(BaseOperation):
-    """Leaves the records of a block: those that ``function`` makes of each piece and the box it fills, combined."""
+    """Leaves the records of a block: those that ``function`` makes of each piece and its box, combined."""
 
     name: str
     function: Callable[[Any, Box], Iterable[Any]]
@@ -51,6 +43,7 @@ class ReduceBlocks(BaseOperation):
     input: Input | None
     records: Records
     most_bytes: int
+    halo: Halo | None = None
 
     advice = "what is done so far is kept if a target was given: run the same again to resume"
     outputs: tuple[Output, ...] = ()
@@ -96,7 +89,8 @@ class Gathering:
 class ReduceJob:
     """A reduction of a source that is planned: the records that ``function`` makes of each piece and its box, combined.
 
-    ``name`` tells in messages what it is, and ``fingerprint`` what tells it from others.
+    ``name`` tells in messages what it is, and ``fingerprint`` what tells it from others. With a ``halo`` the function
+    is given the voxels around a piece too, as far as there are any: those of ``box.grow(halo, source.shape)``.
     """
 
     name: str
@@ -110,6 +104,7 @@ class ReduceJob:
     stage: Stage
     threads: int
     fingerprint: Mapping[str, Any]
+    halo: Halo | None = None
 
     @staticmethod
     def plan(
@@ -121,8 +116,9 @@ class ReduceJob:
         demand: Callable[[Shape], int],
         memory_limit: int | str | None,
         fingerprint: Mapping[str, Any],
+        halo: Halo | None = None,
     ) -> ReduceJob:
-        """Plan a reduction; ``demand`` gives the bytes that it takes for a piece, beside the piece itself.
+        """Plan a reduction; ``demand`` gives the bytes that it takes for a piece, beside the piece itself and its halo.
 
         Raises
         ------
@@ -133,12 +129,13 @@ class ReduceJob:
 
         machine = active_machine(source.uncounted_bytes)
         limit = memory_bytes(memory_limit, machine)
-        present = presences(source.zarr_arrays())
+        arrays = source.zarr_arrays()
+        refuse_changing(arrays)
+        present = presences(arrays)
         records = max(LEAST_RECORD_BYTES, (limit - machine.baseline) // machine.threads // RECORDS_PART)
-        whole = partial(_with_records, demand, records)
-        stage, threads = _planned(source, whole, limit, machine)
+        stage, threads = _planned(source, halo, partial(_with_records, demand, records), limit, machine)
         told = {"operation": name, **source_fingerprint(source, present), **fingerprint}
-        return ReduceJob(name, source, present, function, combine, demand, limit, records, stage, threads, told)
+        return ReduceJob(name, source, present, function, combine, demand, limit, records, stage, threads, told, halo)
 
     def continuing(self, block: Sequence[int]) -> ReduceJob:
         """Return this reduction with the blocks of one that was begun, maybe with other memory."""
@@ -146,6 +143,7 @@ class ReduceJob:
 
         stage, threads = _planned(
             self.source,
+            self.halo,
             partial(_with_records, self.demand, self.record_bytes),
             self.memory_limit,
             active_machine(self.source.uncounted_bytes),
@@ -157,17 +155,10 @@ class ReduceJob:
         """Return the record of the whole source; blocks that are done are not read again."""
         scratch = journal.scratch
         records = Records(scratch.store, scratch.path, 0)
-        array = self.source.array
-        is_zarr = self.source.is_zarr
-        operation = ReduceBlocks(
-            self.name,
-            self.function,
-            self.combine,
-            ArrayInput("the source", array) if is_zarr else None,
-            records,
-            self.record_bytes,
-        )
-        step = Step(self.stage, operation, self.source.shape, self.present, None if is_zarr else array)
+        read = input_of(self.source, self.halo)
+        operation = ReduceBlocks(self.name, self.function, self.combine, read, records, self.record_bytes, self.halo)
+        blocks = self.source.array if read is None else None
+        step = Step(self.stage, operation, self.source.shape, self.present, blocks)
         for _ in run_steps([step], journal, self.threads, progress):
             pass
         merger = Merger(self.combine)
@@ -184,28 +175,26 @@ class ReduceJob:
 
 
 def _planned(
-    source: Source, demand: Callable[[Shape], int], limit: int, machine: Machine, kept: Shape | None = None
+    source: Source,
+    halo: Halo | None,
+    demand: Callable[[Shape], int],
+    limit: int,
+    machine: Machine,
+    kept: Shape | None = None,
 ) -> tuple[Stage, int]:
-    reading, limits = reading_of(source), Limits(limit, machine.threads, machine.slots)
+    reading, limits = reading_of(source, halo), Limits(limit, machine.threads, machine.slots)
+
+    def with_parts(piece: Shape) -> int:
+        return demand(piece) + bytes_of_parts(source, halo, piece)
+
     return keeping_to_limit(
-        lambda baseline: plan_stage(reading, demand, replace(limits, baseline=baseline), kept=kept), machine.baseline
+        lambda baseline: plan_stage(reading, with_parts, replace(limits, baseline=baseline), kept=kept),
+        machine.baseline,
     )
 
 
 def _with_records(demand: Callable[[Shape], int], records: int, piece: Shape) -> int:
     return demand(piece) + COPIES * records
-
-
-def reading_of(source: Source) -> Reading:
-    """Return what a stage that reads a source has to know of it."""
-    return Reading(
-        extent=source.shape,
-        itemsize=source.dtype.itemsize,
-        chunks=source.read_chunks,
-        shards=source.read_shards,
-        lazy_chunks=source.lazy_chunks,
-        access=chunk_access(source.array, source.array.store) if source.is_zarr else ChunkAccess(),
-    )
 
 
 def source_fingerprint(source: Source, present: Sequence[Presence]) -> dict[str, Any]:

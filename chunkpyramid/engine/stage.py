@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chunkpyramid.boxes import Box, Shape, inside, multiply
+from chunkpyramid.boxes import Box, Halo, Shape, inside, multiply
 from chunkpyramid.storage.chunk_access import ChunkAccess
 
 __all__ = ["OutputLayout", "Reading", "Stage", "TaskMemory", "walked_units"]
@@ -28,12 +28,14 @@ class Reading:
     lazy_chunks: Shape | None = None
     access: ChunkAccess = field(default_factory=ChunkAccess)
     in_cells: bool = False
-    halo: Shape | None = None
+    halo: Halo | None = None
 
     def around(self, piece: Shape) -> Shape:
         """Return the shape of what is read for a piece."""
-        halo = self.halo or (0,) * len(piece)
-        return inside([n + 2 * h for n, h in zip(piece, halo, strict=True)], self.extent)
+        if self.halo is None:
+            return inside(piece, self.extent)
+        grown = [a + n + b for a, n, b in zip(self.halo.before, piece, self.halo.after, strict=True)]
+        return inside(grown, self.extent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

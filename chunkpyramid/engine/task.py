@@ -88,7 +88,8 @@ class BlockTask:
             except OvertakenError:
                 raise
             except Exception as error:  # stores and codecs raise what they like
-                raise BuildError(
+                kind = type(error) if isinstance(error, BuildError) else BuildError
+                raise kind(
                     f"block {index} of {self.operation.name} failed: {_told(error)}; {self.operation.advice}"
                 ) from error
         return np.ones((1,) * len(index), dtype=np.uint8)

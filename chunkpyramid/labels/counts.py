@@ -10,9 +10,10 @@ import _chunkpyramid_labels as kernels
 import numpy as np
 import numpy.typing as npt
 
+from chunkpyramid.boxes import Box
 from chunkpyramid.errors import ArgumentError
 
-__all__ = ["LabelCounts", "count_labels", "merge_counts"]
+__all__ = ["LabelCounts", "bits_in_order_of_memory", "count_labels", "merge_counts"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -31,6 +32,8 @@ class LabelCounts:
         In the dtype of the volume.
     count : ndarray of int64, shape (n,)
         Numbers of voxels.
+    border_count : ndarray of int64, shape (n,)
+        Numbers of voxels at the border of the volume; zeros if only counts were asked for.
     start, stop : ndarray of int64, shape (n, ndim)
         Half-open bounding boxes, in voxels of the volume; shape (n, 0) if only counts were asked for.
     sum_high, sum_low : ndarray of int64, shape (n, ndim)
@@ -39,6 +42,7 @@ class LabelCounts:
 
     label: npt.NDArray[Any]
     count: Integers
+    border_count: Integers
     start: Integers
     stop: Integers
     sum_high: Integers
@@ -67,12 +71,18 @@ class LabelCounts:
 
 
 def count_labels(
-    values: npt.NDArray[Any], start: Sequence[int], *, with_boxes: bool = True, most: int | None = None
+    values: npt.NDArray[Any],
+    start: Sequence[int],
+    *,
+    interior: Box | None = None,
+    with_boxes: bool = True,
+    most: int | None = None,
 ) -> Iterator[LabelCounts]:
     """Count the labels of an array, which begins at the voxel ``start`` of a volume, in one or several parts.
 
-    C- and Fortran-ordered arrays are equally fast. Without boxes only counts are told, which is faster. A part ends
-    where there are ``most`` labels, so that what it takes is known beforehand; by default there is one part.
+    Voxels of the volume that are not in its ``interior`` are at its border; by default none is. C- and Fortran-ordered
+    arrays are equally fast. Without boxes only counts are told, which is faster. A part ends where there are ``most``
+    labels, so that what it takes is known beforehand; by default there is one part.
 
     Raises
     ------
@@ -86,19 +96,34 @@ def count_labels(
     >>> counts.label.tolist(), counts.count.tolist(), counts.start.tolist(), counts.stop.tolist()
     ([0, 7], [3, 3], [[10, 20], [10, 21]], [[12, 22], [12, 23]])
     """
-    if values.dtype.kind not in "iub":
-        raise ArgumentError(f"labels must be integers or bool, but they are {values.dtype}")
-    native = np.require(np.atleast_1d(values), values.dtype.newbyteorder("="))
-    # the kernel runs along the last axis
-    order = sorted(range(native.ndim), key=lambda axis: (native.shape[axis] > 1, -abs(native.strides[axis])))
-    bits = native.transpose(order).view(f"u{native.itemsize}")
+    bits, order = bits_in_order_of_memory(np.atleast_1d(values))
+    dtype = values.dtype.newbyteorder("=")
+    inner = Box.whole(values.shape) if interior is None else interior.relative_to(start)
+    ranges = [(inner.start[axis], inner.stop[axis]) if axis < values.ndim else (0, 1) for axis in order]
     voxel, is_first = 0, True
     while is_first or voxel < values.size:
-        labels, statistics, voxel = kernels.count(bits, with_boxes, native.size + 1 if most is None else most, voxel)
-        label = np.frombuffer(labels, np.uint64).astype(bits.dtype).view(native.dtype)
-        told = np.frombuffer(statistics, np.int64).reshape(len(label), 1 + 3 * native.ndim if with_boxes else 1)
+        labels, statistics, voxel = kernels.count(
+            bits, with_boxes, bits.size + 1 if most is None else most, voxel, ranges
+        )
+        label = np.frombuffer(labels, np.uint64).astype(bits.dtype).view(dtype)
+        told = np.frombuffer(statistics, np.int64).reshape(len(label), 2 + 3 * bits.ndim if with_boxes else 1)
         yield _part(label, told, order[: values.ndim] if with_boxes else [], start)
         is_first = False
+
+
+def bits_in_order_of_memory(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], list[int]]:
+    """Return the bits of labels, transposed so that kernels run along the last axis, and the order of the axes then.
+
+    Raises
+    ------
+    ArgumentError
+        If the labels are neither integers nor bool.
+    """
+    if labels.dtype.kind not in "iub":
+        raise ArgumentError(f"labels must be integers or bool, but they are {labels.dtype}")
+    native = np.require(labels, labels.dtype.newbyteorder("="))
+    order = sorted(range(native.ndim), key=lambda axis: (native.shape[axis] > 1, -abs(native.strides[axis])))
+    return native.transpose(order).view(f"u{native.itemsize}"), order
 
 
 def _part(label: npt.NDArray[Any], told: Integers, order: Sequence[int], start: Sequence[int]) -> LabelCounts:
@@ -106,14 +131,15 @@ def _part(label: npt.NDArray[Any], told: Integers, order: Sequence[int], start: 
     ascending = np.argsort(label, kind="stable")
     label, told = label[ascending], told[ascending]
     count = np.ascontiguousarray(told[:, 0])
+    border_count = np.ascontiguousarray(told[:, 1]) if told.shape[1] > 1 else np.zeros_like(count)
     placed = np.zeros((3, len(label), len(order)), np.int64)
     for at, axis in enumerate(order):
-        placed[:, :, axis] = told[:, 1 + 3 * at : 4 + 3 * at].T
+        placed[:, :, axis] = told[:, 2 + 3 * at : 5 + 3 * at].T
     offset = np.asarray(start, np.int64)[: len(order)]
     high, low = _product(offset, count[:, None])
     low += placed[2] & LOW_WORD
     high += (placed[2] >> WORD) + (low >> WORD)
-    return LabelCounts(label, count, placed[0] + offset, placed[1] + offset + 1, high, low & LOW_WORD)
+    return LabelCounts(label, count, border_count, placed[0] + offset, placed[1] + offset + 1, high, low & LOW_WORD)
 
 
 def _product(offset: Integers, count: Integers) -> tuple[Integers, Integers]:
@@ -139,6 +165,7 @@ def merge_counts(first: LabelCounts, second: LabelCounts) -> LabelCounts:
     return LabelCounts(
         labels[begins],
         merged("count", np.add),
+        merged("border_count", np.add),
         merged("start", np.minimum),
         merged("stop", np.maximum),
         high + (low >> WORD),

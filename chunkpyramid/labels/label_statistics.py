@@ -1,29 +1,27 @@
-"""`statistics` and `unique`: the labels of a volume larger than memory."""
+"""`statistics`: the labels of a volume larger than memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as fields_of
 from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 import zarr
 
-from chunkpyramid.boxes import Box
+from chunkpyramid.boxes import Box, Shape
 from chunkpyramid.engine.progress import Progress, check_progress
 from chunkpyramid.engine.records import Record
 from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.result import ResultPlace
-from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels.counts import LabelCounts, count_labels, merge_counts
+from chunkpyramid.labels.label_source import check_background, open_labels, physical_coordinates
 from chunkpyramid.labels.table import LabelTable, load_counts, save_counts
-from chunkpyramid.metadata.coordinates import Coordinates, with_arguments
-from chunkpyramid.sources.open import open_source
+from chunkpyramid.metadata.coordinates import Coordinates
 from chunkpyramid.sources.source import Source
-from chunkpyramid.sources.uneven_axes import warn_of_uneven_axes
 
-__all__ = ["statistics", "unique"]
+__all__ = ["count_volume", "statistics"]
 
 # So many labels are counted at a time. Their statistics, in the table that finds them and in the arrays made of that,
 # take `BYTES_PER_LABEL` and as much again for each axis.
@@ -46,7 +44,7 @@ def statistics(
     overwrite: bool = False,
     progress: Progress = False,
 ) -> LabelTable:
-    """Return count, bounding box and centroid of every label of a volume.
+    """Return count, bounding box, centroid and voxels at the border of every label of a volume.
 
     Every chunk is read once, on whatever Dask scheduler is active; the result is the same whatever the chunks, the
     memory limit and the scheduler.
@@ -88,71 +86,36 @@ def statistics(
     >>> table[7].count, [round(x, 2) for x in table[7].centroid], [round(x, 2) for x in table[7].position]
     (3, [0.33, 1.67], [1.33, 6.67])
     """
-    opened = _labels(source, axes, storage_options)
-    if background is not None and (isinstance(background, bool) or not isinstance(background, int | np.integer)):
-        raise ArgumentError(f"background must be a label or None, but {background!r} was given")
-    coordinates = with_arguments(opened.coordinates, voxel_size, translation, unit)
-    if opened.order is not None:
-        raise ArgumentError("axes must be in the order of those of the source: transpose the source, or leave out axes")
-    warn_of_uneven_axes(opened, coordinates, "so positions along this axis are array indices, without unit")
+    opened = open_labels(source, axes, storage_options)
+    check_background(background)
+    coordinates = physical_coordinates(
+        opened,
+        voxel_size,
+        translation,
+        unit,
+        consequence="so positions along this axis are array indices, without unit",
+    )
     kept = KeptTable(coordinates, background)
     place = ResultPlace(target, storage_options, resume, overwrite, kept.save, kept.load)
-    counts = _counted(opened, place, memory_limit, progress, with_boxes=True, told=[repr(coordinates), background])
+    counts = _counted(
+        opened,
+        place,
+        memory_limit,
+        progress,
+        interior=interior_of(opened.shape, coordinates.spatial),
+        told=[repr(coordinates), background],
+    )
     return LabelTable(counts if background is None else counts.without(background), coordinates)
 
 
-def unique(
-    source: Any,
-    return_counts: bool = False,
-    *,
-    axes: str | Sequence[str] | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    memory_limit: int | str | None = None,
-    progress: Progress = False,
-) -> npt.NDArray[Any] | tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return the labels of a volume in ascending order, as `numpy.unique` does for arrays in memory.
-
-    Every chunk is read once, on whatever Dask scheduler is active.
-
-    Parameters
-    ----------
-    source : zarr.Array, dask array, xarray.DataArray, numpy array, path, URL or store
-        Labels: integers or bool.
-    return_counts : bool
-        Whether to return how many voxels each label has, too.
-    axes, storage_options, memory_limit, progress
-        As for `build_pyramid`. The labels themselves have to fit in memory, beside what the limit allows.
-
-    Returns
-    -------
-    labels : ndarray
-        In the dtype of the source.
-    counts : ndarray of int64
-        Only with ``return_counts``.
-
-    Raises
-    ------
-    SourceNotFoundError, ArgumentError, PlanError, BuildError
-        As `statistics` does.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import chunkpyramid as cp
-    >>> cp.labels.unique(np.array([[0, 7, 7], [0, 0, 7]]), return_counts=True)
-    (array([0, 7]), array([3, 3]))
-    """
-    opened = _labels(source, axes, storage_options)
-    place = ResultPlace(None, None, True, False)
-    counts = _counted(opened, place, memory_limit, progress, with_boxes=False, told=[])
-    return (counts.label, counts.count) if return_counts else counts.label
+def count_volume(source: Source, memory_limit: int | str | None, progress: Progress) -> LabelCounts:
+    """Return the labels of a volume, each with its count alone."""
+    return _counted(source, ResultPlace(None, None, True, False), memory_limit, progress, interior=None, told=[])
 
 
-def _labels(source: Any, axes: Any, storage_options: Mapping[str, Any] | None) -> Source:
-    opened = open_source(source, axes, storage_options=storage_options)
-    if opened.dtype.kind not in "iub":
-        raise ArgumentError(f"source must hold labels, which are integers or bool, but it holds {opened.dtype}")
-    return opened
+def interior_of(shape: Shape, spatial: Sequence[bool]) -> Box:
+    """Return the voxels of a volume that are not at its border: the outermost ones along the spatial axes are."""
+    return Box(tuple(map(int, spatial)), tuple(n - is_space for n, is_space in zip(shape, spatial, strict=True)))
 
 
 def _counted(
@@ -161,19 +124,20 @@ def _counted(
     memory_limit: int | str | None,
     progress: Progress,
     *,
-    with_boxes: bool,
+    interior: Box | None,
     told: list[Any],
 ) -> LabelCounts:
+    """Return how often labels are met, and where if there is an interior to tell from the border."""
     check_progress(progress)
-    fields = len(source.shape) + 1 if with_boxes else 1
+    fields = 1 if interior is None else len(source.shape) + 1
     job = ReduceJob.plan(
-        "labels.statistics" if with_boxes else "labels.unique",
+        "labels.unique" if interior is None else "labels.statistics",
         source,
-        CountPiece(with_boxes),
+        CountPiece(interior),
         _merge,
         demand=lambda piece: LABELS_AT_A_TIME * BYTES_PER_LABEL * fields,
         memory_limit=memory_limit,
-        fingerprint={"arguments": told},
+        fingerprint={"arguments": told, "columns": [field.name for field in fields_of(LabelCounts)]},
     )
     record = place.compute(job, progress)
     return _counts(record)
@@ -183,10 +147,17 @@ def _counted(
 class CountPiece:
     """Counts the labels of a piece, so many at a time that they take no more memory than was planned."""
 
-    with_boxes: bool
+    interior: Box | None
 
     def __call__(self, values: npt.NDArray[Any], box: Box) -> Iterator[Record]:
-        for counts in count_labels(values, box.start, with_boxes=self.with_boxes, most=LABELS_AT_A_TIME):
+        parts = count_labels(
+            values,
+            box.start,
+            interior=self.interior,
+            with_boxes=self.interior is not None,
+            most=LABELS_AT_A_TIME,
+        )
+        for counts in parts:
             yield counts.to_arrays()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from zarr.storage import MemoryStore
 
 from chunkpyramid._version import __version__
 from chunkpyramid.arguments import one_of
-from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.journal import Journal, refuse_changing
 from chunkpyramid.engine.machine import memory_bytes
 from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.errors import ArgumentError
@@ -49,6 +49,9 @@ MOST_CUMULATIVE = 2**53
 
 LAYOUTS = ("flat", "datatree")
 
+# what the metadata of labels say of single ones
+SINGLE_LABELS = ("colors", "properties")
+
 
 # attributes that say what the values of an array mean
 PACKING = (
@@ -74,10 +77,14 @@ def check_build(source: Any, target: Any, options: BuildOptions, recipe: Recipe)
         target = labelled.target(name)
         zarr_format = ome.format_beside(zarr_format, labelled.zarr_format, f"the image {labelled.group}")
     opened = open_source(source, options.axes, writable=target is None, storage_options=options.storage_options)
-    present = presences(opened.zarr_arrays())
+    arrays = opened.zarr_arrays()
+    refuse_changing(arrays)
+    present = presences(arrays)
     _refuse_unfinished(opened, in_place=target is None)
     if opened.image is not None and labelled is None and target is not None:
         opened = replace(opened, kept=kept_elsewhere(opened.image, target))
+    if not recipe.keeps_labels:
+        opened = _with_other_labels(opened)
     group = None
     if target is None and opened.is_zarr:
         if layout != "flat":
@@ -178,7 +185,7 @@ def check_build(source: Any, target: Any, options: BuildOptions, recipe: Recipe)
     # imported here, because dask takes longer to import than all the rest
     from chunkpyramid.engine.scheduler import active_machine
 
-    machine = active_machine(opened.uncounted_bytes)
+    machine = active_machine(opened.uncounted_bytes + recipe.held_bytes)
     request = PlanRequest(
         levels=planned,
         reduction=reduction,
@@ -227,6 +234,17 @@ def check_build(source: Any, target: Any, options: BuildOptions, recipe: Recipe)
     around = checked.carried if group is None else group.attrs.asdict()
     ome.with_multiscale(around, checked.multiscale, version, __version__)
     return checked
+
+
+def _with_other_labels(source: Source) -> Source:
+    """Return a source without what its metadata tell of single labels."""
+    told = source.kept.get("image-label")
+    lost = [name for name in SINGLE_LABELS if isinstance(told, Mapping) and name in told]
+    if not lost or not isinstance(told, Mapping):
+        return source
+    warn(f"the labels of the result are other ones than those of the source, so it has not their {', '.join(lost)}")
+    kept = {name: value for name, value in told.items() if name not in lost}
+    return replace(source, kept={**source.kept, "image-label": kept})
 
 
 def _with_other_values(source: Source) -> Source:

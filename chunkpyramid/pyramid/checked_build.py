@@ -70,13 +70,19 @@ class LevelFormat:
 class Recipe(Protocol):
     """How the levels are made of a source: ``dtype`` is that of level 0, None if it is the source's.
 
-    Where one ``keeps_values``, level 0 is the source; and ``fingerprint`` is what else tells it from others.
+    Where one ``keeps_values``, level 0 is the source, and where it ``keeps_labels``, each label means what it does
+    there; ``held_bytes`` are those that every process holds for it beside its tasks; and ``fingerprint`` is what else
+    tells it from others.
     """
 
     @property
     def dtype(self) -> np.dtype[Any] | None: ...
     @property
     def keeps_values(self) -> bool: ...
+    @property
+    def keeps_labels(self) -> bool: ...
+    @property
+    def held_bytes(self) -> int: ...
     @property
     def fingerprint(self) -> Mapping[str, Any]: ...
 
@@ -92,6 +98,8 @@ class FoldRecipe:
 
     dtype = None
     keeps_values = True
+    keeps_labels = True
+    held_bytes = 0
     fingerprint: Mapping[str, Any] = MappingProxyType({})
 
     def plan(self, request: PlanRequest) -> PyramidPlan:

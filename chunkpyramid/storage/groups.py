@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,11 +14,18 @@ from zarr.storage import FsspecStore, LocalStore, StorePath
 
 from chunkpyramid.errors import ArgumentError, TargetExistsError
 from chunkpyramid.internals import unwrapped, wait_for
+from chunkpyramid.storage.keys import fetch, put
 from chunkpyramid.storage.locations import check_deletes, is_local_path, plain_path, url_options
 from chunkpyramid.storage.nodes import as_it_is
 from chunkpyramid.storage.staging import SCRATCH
 
-__all__ = ["empty_group", "existing_group", "store_and_path"]
+__all__ = ["empty_group", "existing_group", "group_within", "store_and_path"]
+
+# the metadata of a group without attributes
+EMPTY_GROUP: dict[int, tuple[str, dict[str, Any]]] = {
+    2: (".zgroup", {"zarr_format": 2}),
+    3: ("zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {}}),
+}
 
 
 def existing_group(
@@ -136,3 +144,17 @@ def store_and_path(
             return location, ""
         group = empty_group(location, zarr_format, storage_options=storage_options)
     return group.store, group.path
+
+
+def group_within(node: zarr.Group | zarr.Array[Any], path: str) -> zarr.Group:
+    """Return the group at a path of the store of a node, created if it is not there, be it in an array.
+
+    zarr itself makes groups in groups only; one that is not to stay may be in an array too.
+    """
+    name, document = EMPTY_GROUP[node.metadata.zarr_format]
+    key = f"{path}/{name}"
+    if fetch(node.store, [(key, None)]) == [None]:
+        put(node.store, [(key, json.dumps(document).encode())])
+    return zarr.open_group(
+        node.store, path=path, mode="r+", zarr_format=node.metadata.zarr_format, use_consolidated=False
+    )

@@ -9,3 +9,5 @@ include "../common/arrays.pxi"
 
 include "count.pxi"
 include "components.pxi"
+include "contacts.pxi"
+include "groups.pxi"

@@ -1,94 +1,10 @@
 #include "count.hpp"
 
-#include "hash.hpp"
-
-#include <cstdlib>
-#include <cstring>
+#include "rows_of_labels.hpp"
 
 namespace chunkpyramid {
 
 namespace {
-
-constexpr Index NONE = -1;
-
-// A hash table with open addressing: places in it hold the numbers of labels, whose statistics lie one after another.
-class Table {
-public:
-    Table(LabelCounts& counts, int fields) : counts_(counts), fields_(fields) {}
-    ~Table() { std::free(places_); }
-    Table(const Table&) = delete;
-    Table& operator=(const Table&) = delete;
-
-    // Returns the statistics of a label, those of a new one zeros; nullptr if there is no memory for them.
-    std::int64_t* find(std::uint64_t label, bool& is_new) {
-        if (2 * (counts_.size + 1) > capacity_ && !grow()) {
-            return nullptr;
-        }
-        Index place = static_cast<Index>(mixed(label, seed_) & static_cast<std::uint64_t>(capacity_ - 1));
-        while (places_[place] != NONE) {
-            if (counts_.labels[places_[place]] == label) {
-                is_new = false;
-                return counts_.statistics + places_[place] * fields_;
-            }
-            place = (place + 1) & (capacity_ - 1);
-        }
-        is_new = true;
-        places_[place] = counts_.size;
-        counts_.labels[counts_.size] = label;
-        return counts_.statistics + counts_.size++ * fields_;
-    }
-
-    Index size() const { return counts_.size; }
-
-private:
-    bool grow() {
-        const Index capacity = capacity_ ? 2 * capacity_ : 256;
-        auto* places = static_cast<Index*>(std::malloc(static_cast<std::size_t>(capacity) * sizeof(Index)));
-        if (!places) {
-            return false;
-        }
-        std::free(places_);
-        places_ = places;
-        capacity_ = capacity;
-        // half of the places are ever taken
-        const auto most = static_cast<std::size_t>(capacity / 2);
-        auto* labels = static_cast<std::uint64_t*>(std::realloc(counts_.labels, most * sizeof(std::uint64_t)));
-        if (!labels) {
-            return false;
-        }
-        counts_.labels = labels;
-        auto* statistics = static_cast<std::int64_t*>(
-            std::realloc(counts_.statistics, most * static_cast<std::size_t>(fields_) * sizeof(std::int64_t)));
-        if (!statistics) {
-            return false;
-        }
-        counts_.statistics = statistics;
-        for (Index place = 0; place < capacity; ++place) {
-            places_[place] = NONE;
-        }
-        for (Index number = 0; number < counts_.size; ++number) {
-            Index place = static_cast<Index>(mixed(labels[number], seed_) & static_cast<std::uint64_t>(capacity - 1));
-            while (places_[place] != NONE) {
-                place = (place + 1) & (capacity - 1);
-            }
-            places_[place] = number;
-        }
-        return true;
-    }
-
-    LabelCounts& counts_;
-    const int fields_;
-    const std::uint64_t seed_ = seed();
-    Index* places_ = nullptr;
-    Index capacity_ = 0;
-};
-
-template <class Label>
-inline Label label_at(const char* row, Index at, Index stride) {
-    Label label;
-    std::memcpy(&label, row + at * stride, sizeof(Label));
-    return label;
-}
 
 inline void extend(std::int64_t* axis, Index low, Index high, Index sum, bool is_new) {
     if (is_new || low < axis[0]) {
@@ -97,35 +13,62 @@ inline void extend(std::int64_t* axis, Index low, Index high, Index sum, bool is
     if (is_new || high > axis[1]) {
         axis[1] = high;
     }
-    axis[2] = (is_new ? 0 : axis[2]) + sum;
+    axis[2] += sum;
+}
+
+// The part of a row that is in the interior.
+struct Interior {
+    Index start;
+    Index stop;
+
+    Index voxels_of(Index first, Index end) const {
+        const Index low = first < start ? start : first;
+        const Index high = end > stop ? stop : end;
+        return high > low ? high - low : 0;
+    }
+};
+
+Interior interior_of_row(const CountedArray& array, const Index* at) {
+    const int last = array.axes - 1;
+    for (int axis = 0; axis < last; ++axis) {
+        if (at[axis] < array.interior_start[axis] || at[axis] >= array.interior_stop[axis]) {
+            return {0, 0};
+        }
+    }
+    return {array.interior_start[last], array.interior_stop[last]};
 }
 
 // Neighbours in memory are most often of one label: what there is to do is done once for each run of them.
 template <class Label, bool CONTIGUOUS, bool BOXES>
-bool count_row(
-    const char* row, Index size, Index stride, const Index* at, int axes, Index most, Index& start, Table& table) {
-    const Index step = CONTIGUOUS ? static_cast<Index>(sizeof(Label)) : stride;
+bool count_row(const CountedArray& array, const char* row, const Index* at, Index most, Index& start, Table<std::uint64_t>& table) {
+    const int last = array.axes - 1;
+    const Index size = array.shape[last];
+    const Index step = CONTIGUOUS ? static_cast<Index>(sizeof(Label)) : array.strides[last];
+    const Interior interior = interior_of_row(array, at);
     while (start < size && table.size() < most) {
         const Label label = label_at<Label>(row, start, step);
         Index stop = start + 1;
         while (stop < size && label_at<Label>(row, stop, step) == label) {
             ++stop;
         }
-        bool is_new;
-        std::int64_t* statistics = table.find(static_cast<std::uint64_t>(label), is_new);
-        if (!statistics) {
+        const Index before = table.size();
+        const Index found = table.find(static_cast<std::uint64_t>(label));
+        if (found < 0) {
             return false;
         }
+        const bool is_new = found == before;
+        std::int64_t* statistics = table.statistics(found);
         const Index length = stop - start;
-        statistics[0] = (is_new ? 0 : statistics[0]) + length;
+        statistics[0] += length;
         if (BOXES) {
-            for (int axis = 0; axis + 1 < axes; ++axis) {
-                extend(statistics + 1 + 3 * axis, at[axis], at[axis], at[axis] * length, is_new);
+            statistics[1] += length - interior.voxels_of(start, stop);
+            for (int axis = 0; axis < last; ++axis) {
+                extend(statistics + 2 + 3 * axis, at[axis], at[axis], at[axis] * length, is_new);
             }
             // one of two neighbours is even
             const Index both = start + stop - 1;
             const Index sum = length % 2 ? length * (both / 2) : length / 2 * both;
-            extend(statistics + 1 + 3 * (axes - 1), start, stop - 1, sum, is_new);
+            extend(statistics + 2 + 3 * last, start, stop - 1, sum, is_new);
         }
         start = stop;
     }
@@ -133,7 +76,7 @@ bool count_row(
 }
 
 template <class Label, bool CONTIGUOUS, bool BOXES>
-bool count_rows(const CountedArray& array, Index most, Index& voxel, Table& table) {
+bool count_rows(const CountedArray& array, Index most, Index& voxel, Table<std::uint64_t>& table) {
     const int last = array.axes - 1;
     const Index length = array.shape[last];
     for (int axis = 0; axis < array.axes; ++axis) {
@@ -152,8 +95,7 @@ bool count_rows(const CountedArray& array, Index most, Index& voxel, Table& tabl
     }
     while (true) {
         const Index before = start;
-        if (!count_row<Label, CONTIGUOUS, BOXES>(
-                row, length, array.strides[last], at, array.axes, most, start, table)) {
+        if (!count_row<Label, CONTIGUOUS, BOXES>(array, row, at, most, start, table)) {
             return false;
         }
         voxel += start - before;
@@ -178,7 +120,7 @@ bool count_rows(const CountedArray& array, Index most, Index& voxel, Table& tabl
 
 template <class Label>
 bool count_as(const CountedArray& array, bool with_boxes, Index most, Index& voxel, LabelCounts& counts) {
-    Table table(counts, with_boxes ? 1 + 3 * array.axes : 1);
+    Table<std::uint64_t> table(counts, with_boxes ? 2 + 3 * array.axes : 1);
     const bool contiguous = array.strides[array.axes - 1] == static_cast<Index>(sizeof(Label));
     if (with_boxes) {
         return contiguous ? count_rows<Label, true, true>(array, most, voxel, table)
@@ -199,12 +141,6 @@ bool count_labels(
         case 4: return count_as<std::uint32_t>(array, with_boxes, most, voxel, counts);
         default: return count_as<std::uint64_t>(array, with_boxes, most, voxel, counts);
     }
-}
-
-void release(LabelCounts& counts) noexcept {
-    std::free(counts.labels);
-    std::free(counts.statistics);
-    counts = {nullptr, nullptr, 0};
 }
 
 }  // namespace chunkpyramid

@@ -2,26 +2,26 @@
 #pragma once
 
 #include "common/axes.hpp"
+#include "table.hpp"
 
 #include <cstdint>
 
 namespace chunkpyramid {
 
-// One for every label: its bits, and its statistics. There are 1 + 3 * axes of them (or 1 without boxes): the count,
-// and of each axis the least coordinate, the largest, and the sum of all.
-struct LabelCounts {
-    std::uint64_t* labels;
-    std::int64_t* statistics;
-    Index size;
-};
+// One for every label: its bits, and its statistics. There are 2 + 3 * axes of them (or 1 without boxes): the count, how
+// many voxels are not in the interior, and of each axis the least coordinate, the largest, and the sum of all.
+using LabelCounts = Rows<std::uint64_t>;
 
-// An array, its last axis the fastest in memory; strides are in bytes.
+// An array, its last axis the fastest in memory; strides are in bytes. Voxels are in the interior if each coordinate is
+// from `interior_start` on and before `interior_stop`.
 struct CountedArray {
     const char* data;
     int itemsize;
     int axes;
     Index shape[MAX_AXES];
     Index strides[MAX_AXES];
+    Index interior_start[MAX_AXES];
+    Index interior_stop[MAX_AXES];
 };
 
 // Counts from a voxel on, in the order of memory, until the array ends or there are `most` labels, and moves `voxel` to
@@ -29,7 +29,5 @@ struct CountedArray {
 // released all the same.
 bool count_labels(
     const CountedArray& array, bool with_boxes, Index most, Index& voxel, LabelCounts& counts) noexcept;
-
-void release(LabelCounts& counts) noexcept;
 
 }  // namespace chunkpyramid

@@ -1,0 +1,241 @@
+"""`LabelMap`: which label is to become which, of any size, and what it makes of the voxels of a piece."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from chunkpyramid.boxes import Box
+from chunkpyramid.digests import digest_of
+from chunkpyramid.engine.shared_arrays import SharedArrays
+from chunkpyramid.errors import ArgumentError, MissingLabelError
+from chunkpyramid.labels.arrays import remap_from_array_kv, unique
+from chunkpyramid.storage.locations import is_local_path
+from chunkpyramid.storage.nodes import level_array, open_node
+
+__all__ = ["LabelMap", "MapLabels", "read_table"]
+
+Labels = npt.NDArray[Any]
+
+# of the group in the scratch group that a large map is stored in
+NAME = "table"
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Labels in ascending order, and what each is to become.
+
+    Attributes
+    ----------
+    shared : SharedArrays
+        Of the names "old" and "new".
+    """
+
+    shared: SharedArrays
+
+    @staticmethod
+    def of(old: Labels, new: Labels, argument: str = "table") -> LabelMap:
+        """Return the map of labels in any order.
+
+        Raises
+        ------
+        ArgumentError
+            If they are no integers, of different numbers, or one label is to become two.
+        """
+        old, new = np.asarray(old).reshape(-1), np.asarray(new).reshape(-1)
+        if len(old) == 0:
+            old, new = old.astype(np.int64), new.astype(np.int64)
+        for labels, what in ((old, "labels"), (new, "new labels")):
+            if labels.dtype.kind not in "iub":
+                raise ArgumentError(f"the {what} of {argument} must be integers, but they are {labels.dtype}")
+        if len(old) != len(new):
+            raise ArgumentError(f"{argument} has {len(old)} labels, but {len(new)} new ones: give as many")
+        if np.any(old[1:] <= old[:-1]):
+            order = np.argsort(old, kind="stable")
+            old, new = old[order], new[order]
+            same = np.flatnonzero(old[1:] == old[:-1])
+            if same.size:
+                clash = same[new[same] != new[same + 1]]
+                if clash.size:
+                    at = int(clash[0])
+                    raise ArgumentError(
+                        f"{argument} says of the label {old[at]} both that it becomes {new[at]} and {new[at + 1]}"
+                    )
+                kept = np.concatenate([old[1:] != old[:-1], [True]])
+                old, new = old[kept], new[kept]
+        return LabelMap(SharedArrays({"old": old, "new": new}))
+
+    @property
+    def old(self) -> Labels:
+        return self.shared["old"]
+
+    @property
+    def new(self) -> Labels:
+        return self.shared["new"]
+
+    @property
+    def digest(self) -> str:
+        return f"{digest_of(self.old)} {digest_of(self.new)}"
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether labels that it makes are, where it has them too, to stay what they are."""
+        at, found = self.find(self.new)
+        return bool(np.all(self.new[at[found]] == self.new[found]))
+
+    def find(self, labels: Labels) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """Return where labels are in the map, and whether they are there at all."""
+        old = self.old
+        if len(old) == 0:
+            return np.zeros(len(labels), np.intp), np.zeros(len(labels), np.bool_)
+        # of signed and unsigned labels of 64 bits NumPy would compare the floats next to them
+        limits = np.iinfo(old.dtype) if old.dtype.kind != "b" else None
+        inside = np.ones(len(labels), np.bool_)
+        if limits is not None and labels.dtype.kind != "b":
+            inside = (labels >= limits.min) & (labels <= limits.max)
+        known = np.where(inside, labels, labels.dtype.type(0)).astype(old.dtype)
+        at = np.minimum(np.searchsorted(old, known), len(old) - 1)
+        return at, inside & (old[at] == known)
+
+    def stored(self, scratch: zarr.Group) -> LabelMap:
+        """Return the map as it is sent to other processes."""
+        return LabelMap(self.shared.stored(scratch, NAME))
+
+
+@dataclass(frozen=True)
+class MapLabels:
+    """Replaces the labels of a piece; those that the map has not stay, or are an error."""
+
+    map: LabelMap
+    dtype: np.dtype[Any]
+    keeps_missing: bool
+
+    def __call__(self, values: Labels, box: Box) -> Labels:
+        labels = unique(values)
+        at, found = self.map.find(labels)
+        if not self.keeps_missing and not found.all():
+            missing = labels[~found][0]
+            voxel = np.unravel_index(int(np.argmax(values.reshape(-1) == missing)), values.shape)
+            place = tuple(int(a + b) for a, b in zip(box.start, voxel, strict=True))
+            raise MissingLabelError(
+                f"the label {missing} of the voxel {place} is not in the table: add it, or pass "
+                "preserve_missing_labels=True"
+            )
+        made = labels.astype(self.dtype)
+        made[found] = self.map.new[at[found]].astype(self.dtype)
+        return replace_labels(values, labels, made)
+
+
+def replace_labels(values: Labels, old: Labels, new: Labels) -> Labels:
+    """Return an array with other labels; all that there are in it are among the old ones."""
+    wide = np.promote_types(values.dtype, new.dtype) if values.dtype.itemsize < new.dtype.itemsize else new.dtype
+    made: Labels = remap_from_array_kv(values.astype(wide), old.astype(wide), new.astype(wide), in_place=True)
+    return made.astype(new.dtype, copy=False)
+
+
+def read_table(table: Any, storage_options: Mapping[str, Any] | None = None) -> LabelMap:
+    """Return the map that a table of any kind tells.
+
+    Parameters
+    ----------
+    table : dict, array of two columns, pair of arrays, path of a Parquet or CSV file, zarr array or path of one
+        Labels and what they become; the first two columns of a file.
+    storage_options : dict, optional
+        For URLs.
+
+    Raises
+    ------
+    ArgumentError
+        If it is something else.
+    """
+    if isinstance(table, LabelMap):
+        return table
+    if hasattr(table, "old") and hasattr(table, "new"):
+        return LabelMap.of(table.old, table.new)
+    if isinstance(table, Mapping):
+        return LabelMap.of(_integers(list(table.keys())), _integers(list(table.values())))
+    if isinstance(table, str | os.PathLike):
+        return _from_file(table, storage_options)
+    if isinstance(table, tuple | list) and len(table) == 2 and all(hasattr(part, "dtype") for part in table):
+        return LabelMap.of(np.asarray(table[0][...]), np.asarray(table[1][...]))
+    if hasattr(table, "to_numpy"):
+        table = table.to_numpy()
+    columns = np.asarray(table[...] if hasattr(table, "dtype") else table)
+    if columns.ndim != 2 or columns.shape[1] != 2:
+        raise ArgumentError(
+            "table must be a dict, an array of two columns, a pair of arrays, or the path of a Parquet or CSV file or "
+            f"of a zarr array with two columns, but {type(table).__name__} of shape {columns.shape} was given"
+        )
+    return LabelMap.of(columns[:, 0], columns[:, 1])
+
+
+def _integers(values: list[Any]) -> Labels:
+    """Return Python's numbers as an array: beyond 2**63 NumPy would make floats of them."""
+    if all(isinstance(value, int | np.integer | np.bool_) for value in values):
+        large = any(value > np.iinfo(np.int64).max for value in values)
+        try:
+            return np.array([int(value) for value in values], np.uint64 if large else np.int64)
+        except OverflowError as error:
+            raise ArgumentError(
+                f"the labels of table must fit in 64 bits, all with or all without sign: {error}"
+            ) from error
+    return np.asarray(values)
+
+
+def _from_file(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> LabelMap:
+    kind = Path(str(path)).suffix.lower()
+    if kind in (".parquet", ".csv", ".tsv"):
+        if is_local_path(path) and not os.path.exists(path):
+            raise ArgumentError(f"table {os.fspath(path)!r} is not there")
+        columns = _columns_of_parquet(path) if kind == ".parquet" else _columns_of_text(path, kind)
+        return LabelMap.of(*columns, argument=f"table {os.fspath(path)!r}")
+    node = open_node(path, storage_options=storage_options)
+    if isinstance(node, zarr.Array):
+        return read_table(node)
+    if not {"old", "new"} <= set(node.array_keys()):
+        raise ArgumentError(f"table {str(path)!r} is a group without the arrays 'old' and 'new'")
+    old, new = (np.asarray(level_array(node, name)[...]) for name in ("old", "new"))
+    return LabelMap.of(old, new)
+
+
+def _columns_of_parquet(path: Any) -> tuple[Labels, Labels]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise ArgumentError(
+            "a Parquet table needs pyarrow, which is not installed: pip install 'chunkpyramid[tables]'"
+        ) from error
+    told = parquet.ParquetFile(path)
+    names = told.schema_arrow.names
+    if len(names) < 2:
+        raise ArgumentError(f"table {str(path)!r} has the columns {names}, but two are needed: labels and new labels")
+    read = told.read(columns=names[:2])
+    first, second = (read.column(name).to_numpy() for name in names[:2])
+    return first, second
+
+
+def _columns_of_text(path: Any, kind: str) -> tuple[Labels, Labels]:
+    separator = "\t" if kind == ".tsv" else ","
+    with open(path, encoding="utf-8-sig") as file:
+        first = file.readline().strip()
+    heading = 0 if all(_is_whole(cell) for cell in first.split(separator)[:2]) else 1
+    try:
+        # of 64 bits without sign; what is negative is read again
+        columns = np.loadtxt(path, np.uint64, delimiter=separator, skiprows=heading, usecols=(0, 1), ndmin=2)
+    except (ValueError, OverflowError):
+        try:
+            columns = np.loadtxt(path, np.int64, delimiter=separator, skiprows=heading, usecols=(0, 1), ndmin=2)
+        except (ValueError, OverflowError, IndexError) as error:
+            raise ArgumentError(f"table {str(path)!r} must have two columns of integers: {error}") from error
+    return columns[:, 0], columns[:, 1]
+
+
+def _is_whole(cell: str) -> bool:
+    return cell.strip().lstrip("+-").isdigit()
