@@ -1,6 +1,8 @@
 """Labels: what the voxels of a segmentation say of its objects, for volumes larger than memory."""
 
+from chunkpyramid.labels.agglomerate import agglomerate
 from chunkpyramid.labels.contact_table import ContactRow, ContactTable
+from chunkpyramid.labels.dust import dust
 from chunkpyramid.labels.label_contacts import contacts
 from chunkpyramid.labels.label_statistics import statistics
 from chunkpyramid.labels.mask import mask, mask_except
@@ -17,7 +19,9 @@ __all__ = [
     "LabelRow",
     "LabelTable",
     "Renumbering",
+    "agglomerate",
     "contacts",
+    "dust",
     "foreground",
     "mask",
     "mask_except",

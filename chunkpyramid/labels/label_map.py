@@ -20,7 +20,7 @@ from chunkpyramid.labels.arrays import remap_from_array_kv, unique
 from chunkpyramid.storage.locations import is_local_path
 from chunkpyramid.storage.nodes import level_array, open_node
 
-__all__ = ["LabelMap", "MapLabels", "read_table"]
+__all__ = ["LabelMap", "MapLabels", "read_columns", "read_table"]
 
 Labels = npt.NDArray[Any]
 
@@ -141,12 +141,27 @@ def replace_labels(values: Labels, old: Labels, new: Labels) -> Labels:
 
 
 def read_table(table: Any, storage_options: Mapping[str, Any] | None = None) -> LabelMap:
-    """Return the map that a table of any kind tells.
+    """Return the map that a table of any kind tells, as `read_columns` takes them.
+
+    Raises
+    ------
+    ArgumentError
+        If it is something else, or says two things of one label.
+    """
+    return table if isinstance(table, LabelMap) else LabelMap.of(*read_columns(table, "table", storage_options))
+
+
+def read_columns(
+    table: Any, argument: str, storage_options: Mapping[str, Any] | None = None
+) -> tuple[Labels, Labels]:
+    """Return two columns of labels.
 
     Parameters
     ----------
     table : dict, array of two columns, pair of arrays, path of a Parquet or CSV file, zarr array or path of one
-        Labels and what they become; the first two columns of a file.
+        Of a file the first two columns are read.
+    argument : str
+        Its name, for messages.
     storage_options : dict, optional
         For URLs.
 
@@ -155,25 +170,25 @@ def read_table(table: Any, storage_options: Mapping[str, Any] | None = None) -> 
     ArgumentError
         If it is something else.
     """
-    if isinstance(table, LabelMap):
-        return table
     if hasattr(table, "old") and hasattr(table, "new"):
-        return LabelMap.of(table.old, table.new)
+        return table.old, table.new
     if isinstance(table, Mapping):
-        return LabelMap.of(_integers(list(table.keys())), _integers(list(table.values())))
+        return _integers(list(table.keys())), _integers(list(table.values()))
     if isinstance(table, str | os.PathLike):
-        return _from_file(table, storage_options)
+        return _from_file(table, argument, storage_options)
     if isinstance(table, tuple | list) and len(table) == 2 and all(hasattr(part, "dtype") for part in table):
-        return LabelMap.of(np.asarray(table[0][...]), np.asarray(table[1][...]))
+        return np.asarray(table[0][...]), np.asarray(table[1][...])
     if hasattr(table, "to_numpy"):
         table = table.to_numpy()
     columns = np.asarray(table[...] if hasattr(table, "dtype") else table)
+    if columns.size == 0:
+        columns = np.zeros((0, 2), np.int64)
     if columns.ndim != 2 or columns.shape[1] != 2:
         raise ArgumentError(
-            "table must be a dict, an array of two columns, a pair of arrays, or the path of a Parquet or CSV file or "
-            f"of a zarr array with two columns, but {type(table).__name__} of shape {columns.shape} was given"
+            f"{argument} must be a dict, an array of two columns, a pair of arrays, or the path of a Parquet or CSV file "
+            f"or of a zarr array with two columns, but {type(table).__name__} of shape {columns.shape} was given"
         )
-    return LabelMap.of(columns[:, 0], columns[:, 1])
+    return columns[:, 0], columns[:, 1]
 
 
 def _integers(values: list[Any]) -> Labels:
@@ -189,20 +204,21 @@ def _integers(values: list[Any]) -> Labels:
     return np.asarray(values)
 
 
-def _from_file(path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None) -> LabelMap:
+def _from_file(
+    path: str | os.PathLike[str], argument: str, storage_options: Mapping[str, Any] | None
+) -> tuple[Labels, Labels]:
     kind = Path(str(path)).suffix.lower()
     if kind in (".parquet", ".csv", ".tsv"):
         if is_local_path(path) and not os.path.exists(path):
-            raise ArgumentError(f"table {os.fspath(path)!r} is not there")
-        columns = _columns_of_parquet(path) if kind == ".parquet" else _columns_of_text(path, kind)
-        return LabelMap.of(*columns, argument=f"table {os.fspath(path)!r}")
+            raise ArgumentError(f"{argument} {os.fspath(path)!r} is not there")
+        return _columns_of_parquet(path) if kind == ".parquet" else _columns_of_text(path, kind)
     node = open_node(path, storage_options=storage_options)
     if isinstance(node, zarr.Array):
-        return read_table(node)
+        return read_columns(node, argument)
     if not {"old", "new"} <= set(node.array_keys()):
-        raise ArgumentError(f"table {str(path)!r} is a group without the arrays 'old' and 'new'")
+        raise ArgumentError(f"{argument} {str(path)!r} is a group without the arrays 'old' and 'new'")
     old, new = (np.asarray(level_array(node, name)[...]) for name in ("old", "new"))
-    return LabelMap.of(old, new)
+    return old, new
 
 
 def _columns_of_parquet(path: Any) -> tuple[Labels, Labels]:

@@ -1,0 +1,176 @@
+#include "lookup.hpp"
+
+#include "hash_map.hpp"
+#include "runs.hpp"
+
+#include <algorithm>
+#include <new>
+#include <vector>
+
+namespace chunkpyramid {
+namespace {
+
+constexpr std::uint64_t MOST_PLACES = std::uint64_t{1} << 22;
+
+// Blocks of so many runs are rewritten label by label where that takes no hash.
+constexpr int MANY_RUNS = 24;
+
+template <class Value>
+class Table final : public Lookup {
+public:
+    Table(const std::uint64_t* keys, const std::uint64_t* values, Index size) {
+        std::uint64_t any = 0;
+        std::uint64_t all = ~std::uint64_t{0};
+        for (Index at = 0; at < size; ++at) {
+            any |= keys[at];
+            all &= keys[at];
+        }
+        const std::uint64_t varying = size ? any ^ all : 0;
+        std::uint64_t places = 256;
+        while (places <= varying && places < MOST_PLACES) {
+            places *= 2;
+        }
+        is_direct_ = places > varying && places <= static_cast<std::uint64_t>(16 * std::max(Index{256}, size));
+        if (is_direct_) {
+            mask_ = places - 1;
+            base_ = size ? all & ~mask_ : 0;
+            values_.resize(places);
+            is_there_.resize(places, 0);
+            for (Index at = 0; at < size; ++at) {
+                values_[keys[at] & mask_] = static_cast<Value>(values[at]);
+                is_there_[keys[at] & mask_] = 1;
+            }
+            return;
+        }
+        values_.reserve(static_cast<std::size_t>(size));
+        for (Index at = 0; at < size; ++at) {
+            const Index number = map_.find_or_add(keys[at]);
+            if (number == static_cast<Index>(values_.size())) {
+                values_.push_back(0);
+            }
+            values_[number] = static_cast<Value>(values[at]);
+        }
+    }
+
+    Index apply(
+        const void* labels, int itemsize, void* target, Index begin, Index end, Missing missing,
+        std::uint64_t fill) const noexcept override {
+        return with_label_type(itemsize, [&](auto label) {
+            const auto* from = static_cast<const decltype(label)*>(labels);
+            auto* to = static_cast<Value*>(target);
+            const auto filled = static_cast<Value>(fill);
+            switch (missing) {
+                case Missing::KEEP: return apply_as<Missing::KEEP>(from, to, begin, end, filled);
+                case Missing::FILL: return apply_as<Missing::FILL>(from, to, begin, end, filled);
+                default: return apply_as<Missing::STOP>(from, to, begin, end, filled);
+            }
+        });
+    }
+
+private:
+    template <Missing MISSING, class Label>
+    Index apply_as(const Label* labels, Value* target, Index begin, Index end, Value fill) const {
+        for (Index at = begin; at < end; at += BLOCK) {
+            const Index size = std::min(BLOCK, end - at);
+            const std::uint64_t starts = run_starts(labels + at, size);
+            const Index done = is_direct_ ? direct_block<MISSING>(labels + at, target + at, size, starts, fill)
+                                          : hashed_block<MISSING>(labels + at, target + at, size, starts, fill);
+            if (done < size) {
+                return at + done;
+            }
+        }
+        return end;
+    }
+
+    // Returns false if the label is missing and stops the work.
+    template <Missing MISSING, class Label>
+    ALWAYS_INLINE bool direct(Label label, Value& value, Value fill) const {
+        const std::uint64_t place = label & mask_;
+        const bool is_there = ((label & ~mask_) == base_) & is_there_[place];
+        if (MISSING == Missing::STOP && !is_there) {
+            return false;
+        }
+        value = is_there ? values_[place] : MISSING == Missing::KEEP ? static_cast<Value>(label) : fill;
+        return true;
+    }
+
+    template <Missing MISSING, class Label>
+    ALWAYS_INLINE Index
+    direct_block(const Label* labels, Value* target, Index size, std::uint64_t starts, Value fill) const {
+        if (__builtin_popcountll(starts) > MANY_RUNS) {
+            for (Index at = 0; at < size; ++at) {
+                Value value;
+                if (!direct<MISSING>(labels[at], value, fill)) {
+                    return at;
+                }
+                target[at] = value;
+            }
+            return size;
+        }
+        while (starts) {
+            const Index start = __builtin_ctzll(starts);
+            starts &= starts - 1;
+            const Index stop = starts ? Index{__builtin_ctzll(starts)} : size;
+            Value value;
+            if (!direct<MISSING>(labels[start], value, fill)) {
+                return start;
+            }
+            for (Index at = start; at < stop; ++at) {
+                target[at] = value;
+            }
+        }
+        return size;
+    }
+
+    template <Missing MISSING, class Label>
+    ALWAYS_INLINE Index
+    hashed_block(const Label* labels, Value* target, Index size, std::uint64_t starts, Value fill) const {
+        // the places of all runs are on their way to the cache before the first one is looked at
+        std::uint64_t hashes[BLOCK];
+        int run = 0;
+        for (std::uint64_t left = starts; left; left &= left - 1) {
+            hashes[run] = map_.hash(labels[__builtin_ctzll(left)]);
+            map_.prefetch(hashes[run++]);
+        }
+        run = 0;
+        while (starts) {
+            const Index start = __builtin_ctzll(starts);
+            starts &= starts - 1;
+            const Index stop = starts ? Index{__builtin_ctzll(starts)} : size;
+            const Label label = labels[start];
+            const Index number = map_.find(label, hashes[run++]);
+            if (MISSING == Missing::STOP && number == HashMap::NONE) {
+                return start;
+            }
+            const Value value = number != HashMap::NONE      ? values_[number]
+                                : MISSING == Missing::KEEP ? static_cast<Value>(label)
+                                                           : fill;
+            for (Index at = start; at < stop; ++at) {
+                target[at] = value;
+            }
+        }
+        return size;
+    }
+
+    bool is_direct_ = false;
+    std::uint64_t mask_ = 0;
+    std::uint64_t base_ = 0;
+    std::vector<Value> values_;
+    std::vector<unsigned char> is_there_;
+    HashMap map_;
+};
+
+}  // namespace
+
+Lookup* make_lookup(
+    const std::uint64_t* keys, const std::uint64_t* values, Index size, int value_itemsize) noexcept {
+    try {
+        return with_label_type(value_itemsize, [&](auto value) -> Lookup* {
+            return new Table<decltype(value)>(keys, values, size);
+        });
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
+}  // namespace chunkpyramid

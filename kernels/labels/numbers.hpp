@@ -1,0 +1,184 @@
+// Numbers of labels, in the order in which they are met: by a table where all labels are close together, else by hashing.
+#pragma once
+
+#include "common/hints.hpp"
+#include "hash_map.hpp"
+#include "runs.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace chunkpyramid {
+
+// Throws std::bad_alloc.
+class Numbers {
+public:
+    // A table has at most four times as many places as there are labels: it is never what takes the time.
+    explicit Numbers(Index most_labels)
+        : most_places_(std::min(MOST_PLACES, static_cast<std::uint64_t>(std::max(Index{64}, most_labels)) * 4)) {}
+
+    Index size() const { return static_cast<Index>(labels_.size()); }
+    const std::vector<std::uint64_t>& labels() const { return labels_; }
+    bool is_direct() const { return is_direct_; }
+
+    // Has to be called before any of these labels is asked for.
+    template <class Label>
+    void cover(const Label* labels, Index size) {
+        if (!is_direct_ || size == 0) {
+            return;
+        }
+        Label any = 0;
+        Label all = static_cast<Label>(~Label{0});
+        for (Index at = 0; at < size; ++at) {
+            any |= labels[at];
+            all &= labels[at];
+        }
+        cover_bits(any, all);
+    }
+
+    // Whether this label is one of those that are covered.
+    ALWAYS_INLINE bool covers(std::uint64_t label) const { return (label & ~mask_) == base_; }
+
+    template <bool DIRECT>
+    ALWAYS_INLINE Index find_or_add(std::uint64_t label) {
+        if (DIRECT) {
+            const std::uint32_t place = places_[label & mask_];
+            return place ? static_cast<Index>(place) - 1 : add_direct(label);
+        }
+        const Index number = map_.find_or_add(label);
+        if (number == size()) {
+            labels_.push_back(label);
+        }
+        return number;
+    }
+
+    // As above, with the hash known, and asked for beforehand.
+    ALWAYS_INLINE Index find_or_add_hashed(std::uint64_t label, std::uint64_t hash) {
+        const Index number = map_.find_or_add(label, hash);
+        if (number == size()) {
+            labels_.push_back(label);
+        }
+        return number;
+    }
+
+    ALWAYS_INLINE std::uint64_t prefetched_hash(std::uint64_t label) const {
+        const std::uint64_t hash = map_.hash(label);
+        map_.prefetch(hash);
+        return hash;
+    }
+
+    // The numbers in ascending order of the labels, if that is known; else empty.
+    std::vector<Index> ascending() const {
+        std::vector<Index> numbers;
+        if (is_direct_) {
+            numbers.reserve(labels_.size());
+            for (const std::uint32_t place : places_) {
+                if (place) {
+                    numbers.push_back(static_cast<Index>(place) - 1);
+                }
+            }
+        }
+        return numbers;
+    }
+
+private:
+    static constexpr std::uint64_t MOST_PLACES = std::uint64_t{1} << 21;
+
+    NEVER_INLINE Index add_direct(std::uint64_t label) {
+        labels_.push_back(label);
+        places_[label & mask_] = static_cast<std::uint32_t>(labels_.size());
+        return size() - 1;
+    }
+
+    void cover_bits(std::uint64_t any, std::uint64_t all) {
+        any_ |= any;
+        all_ &= all;
+        const std::uint64_t varying = any_ ^ all_;
+        if ((varying & ~mask_) == 0 && !places_.empty()) {
+            return;
+        }
+        std::uint64_t places = 64;
+        while (places <= varying && places <= most_places_) {
+            places *= 2;
+        }
+        places_.clear();
+        if (places > most_places_) {
+            is_direct_ = false;
+            places_.shrink_to_fit();
+            for (const std::uint64_t label : labels_) {
+                map_.find_or_add(label);
+            }
+            return;
+        }
+        places_.resize(places, 0);
+        mask_ = places - 1;
+        base_ = all_ & ~mask_;
+        for (std::size_t number = 0; number < labels_.size(); ++number) {
+            places_[labels_[number] & mask_] = static_cast<std::uint32_t>(number + 1);
+        }
+    }
+
+    const std::uint64_t most_places_;
+    bool is_direct_ = true;
+    std::uint64_t any_ = 0;
+    std::uint64_t all_ = ~std::uint64_t{0};
+    std::uint64_t mask_ = 0;
+    std::uint64_t base_ = 0;
+    std::vector<std::uint32_t> places_;
+    std::vector<std::uint64_t> labels_;
+    HashMap map_;
+};
+
+// Calls `visit(number, start, stop)` for every run of labels, numbering new ones, until it returns false; tells whether
+// it never did. Runs end at every 64th label, too.
+template <class Label, bool DIRECT, class Visit>
+ALWAYS_INLINE bool number_part(const Label* labels, Index begin, Index end, Numbers& numbers, Visit visit) {
+    for (Index at = begin; at < end; at += BLOCK) {
+        const Index size = std::min(BLOCK, end - at);
+        std::uint64_t starts = run_starts(labels + at, size);
+        if (DIRECT || __builtin_popcountll(starts) < 8) {
+            while (starts) {
+                const Index start = at + __builtin_ctzll(starts);
+                starts &= starts - 1;
+                const Index stop = starts ? at + __builtin_ctzll(starts) : at + size;
+                if (!visit(numbers.find_or_add<DIRECT>(labels[start]), start, stop)) {
+                    return false;
+                }
+            }
+            continue;
+        }
+        // the places of all runs are on their way to the cache before the first one is looked at
+        std::uint64_t hashes[BLOCK];
+        int run = 0;
+        for (std::uint64_t left = starts; left; left &= left - 1) {
+            hashes[run++] = numbers.prefetched_hash(labels[at + __builtin_ctzll(left)]);
+        }
+        run = 0;
+        while (starts) {
+            const Index start = at + __builtin_ctzll(starts);
+            starts &= starts - 1;
+            const Index stop = starts ? at + __builtin_ctzll(starts) : at + size;
+            if (!visit(numbers.find_or_add_hashed(labels[start], hashes[run++]), start, stop)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+template <class Label, class Visit>
+bool number_runs(const Label* labels, Index begin, Index end, Numbers& numbers, Visit visit) {
+    for (Index at = begin; at < end; at += PART) {
+        const Index stop = std::min(end, at + PART);
+        numbers.cover(labels + at, stop - at);
+        const bool is_done = numbers.is_direct() ? number_part<Label, true>(labels, at, stop, numbers, visit)
+                                                 : number_part<Label, false>(labels, at, stop, numbers, visit);
+        if (!is_done) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace chunkpyramid
