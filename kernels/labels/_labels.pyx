@@ -10,9 +10,6 @@ include "items.pxi"
 
 
 include "count.pxi"
-include "components.pxi"
-include "contacts.pxi"
-include "groups.pxi"
 include "contacts.pxi"
 include "groups.pxi"
 include "tally.pxi"
