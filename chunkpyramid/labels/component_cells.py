@@ -75,9 +75,14 @@ class CellGrid:
             volume = int(np.ravel_multi_index(place, self.extent[: self.leading])) if place else 0
             yield (volume, at[0], at[1], at[2]), index
 
-    def has_neighbour(self, cell: Cell, axis: int, side: int) -> bool:
-        """Whether there is a cell before this one (side 0) along an axis, or behind it (side 1)."""
-        return cell[1 + axis] > 0 if side == 0 else cell[1 + axis] + 1 < self.counts[axis]
+    def ends(self, cell: Cell) -> list[tuple[int, int]]:
+        """Return at which ends of a cell there are others: the axis, and 0 for its start or 1 for its end."""
+        return [
+            (axis, side)
+            for axis in range(3)
+            for side in (0, 1)
+            if (cell[1 + axis] > 0 if side == 0 else cell[1 + axis] + 1 < self.counts[axis])
+        ]
 
     @cached_property
     def _block(self) -> Shape:
@@ -122,8 +127,7 @@ def described(
     grid: CellGrid, cell: Cell, values: Array, found: Components, *, has_labels: bool
 ) -> tuple[CellComponents, CellFaces]:
     """Return what is recorded of the components of a cell with these voxels; all are alike unless it ``has_labels``."""
-    ends = [(axis, side) for axis in range(3) for side in (0, 1) if grid.has_neighbour(cell, axis, side)]
-    planes = {end: found.numbers.take(-end[1], axis=end[0]) for end in ends}
+    planes = {end: found.numbers.take(-end[1], axis=end[0]) for end in grid.ends(cell)}
     touches = np.zeros(len(found.sizes) + 1, np.bool_)
     for plane in planes.values():
         touches[plane] = True
@@ -145,6 +149,7 @@ def described(
 class CellRecords:
     """Where what is recorded of cells is stored: in the scratch group of a job."""
 
+    grid: CellGrid
     store: Any
     path: str
 
@@ -157,10 +162,10 @@ class CellRecords:
             "border": _narrow(np.diff(components.border, prepend=0)),
             "digest": np.frombuffer(components.digest, np.uint8),
         }
-        planes = {f"plane_{axis}_{side}": plane for (axis, side), plane in faces.planes.items()}
-        # what tells of the cell comes last
-        if planes:
-            self._of("faces").put(cell, 0, {"labels": faces.labels, **planes})
+        if len(faces.labels):
+            # in one, as each array takes time
+            planes = np.concatenate([plane.ravel() for plane in faces.planes.values()])
+            self._of("faces").put(cell, 0, {"labels": faces.labels, "planes": planes})
         self._of("components").put(cell, 0, told)
 
     def components(self, cell: Cell) -> CellComponents:
@@ -175,9 +180,12 @@ class CellRecords:
 
     def faces(self, cell: Cell) -> CellFaces:
         """Return where the components of a cell touch others."""
-        found = dict(self._get("faces", cell))
-        labels = found.pop("labels")
-        return CellFaces({(int(name[-3]), int(name[-1])): plane for name, plane in found.items()}, labels)
+        found = self._get("faces", cell)
+        shape = self.grid.box(cell).shape
+        shapes = {end: shape[: end[0]] + shape[end[0] + 1 :] for end in self.grid.ends(cell)}
+        parts = np.split(found["planes"], np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1])
+        planes = {end: part.reshape(shapes[end]) for end, part in zip(shapes, parts, strict=True)}
+        return CellFaces(planes, found["labels"])
 
     def put_numbers(self, cell: Cell, numbers: Array, digest: bytes) -> None:
         """Store the numbers that the components of a cell have in the end, and what these were told from others by."""

@@ -24,6 +24,11 @@ Integers = npt.NDArray[np.int64]
 PART = 8
 
 BYTES_PER_FACE_VOXEL = 4
+BYTES_PER_COMPONENT = 24
+
+# pairs of numbers are told as one, the first number in the high word
+WORD = np.uint64(32)
+LOW_WORD = np.uint64(2**32 - 1)
 
 # the faces of a cell and of those before it that it touches
 LEAST_FACES = 14
@@ -51,11 +56,13 @@ def merge_components(
         Called every now and then.
     """
     known = np.array(sorted(map(tuple, found)), np.int64).reshape(-1, 6)
+    kept = memory // PART // (BYTES_PER_COMPONENT * int(known[:, 4].max(initial=1)))
     cells = _Cells(
         grid,
         records,
         {tuple(row[:4]): int(row[5]) for row in known.tolist()},
         dict(zip(map(tuple, known[:, :4].tolist()), (np.cumsum(known[:, 5]) - known[:, 5]).tolist(), strict=True)),
+        lru_cache(maxsize=max(1, kept))(records.components),
     )
     parts = _Parts.of(int(known[:, 5].sum()), memory // PART)
     _join(cells, parts, reach, memory // PART, go_on)
@@ -70,6 +77,7 @@ class _Cells:
     records: CellRecords
     touching: dict[Cell, int]
     first_part: dict[Cell, int]
+    components: Callable[[Cell], CellComponents]
 
     def parts(self, cell: Cell) -> Integers:
         """Return the numbers of the parts in a cell."""
@@ -127,7 +135,7 @@ def _join(cells: _Cells, parts: _Parts, reach: int, memory: int, go_on: Callable
     for cell, count in cells.touching.items():
         if not count:
             continue
-        components = cells.records.components(cell)
+        components = cells.components(cell)
         own = cells.parts(cell)
         parts.parents.values[own] = own
         parts.sizes.values[own] = components.sizes[components.border - 1]
@@ -146,17 +154,9 @@ def _join(cells: _Cells, parts: _Parts, reach: int, memory: int, go_on: Callable
 def _touching(own: CellFaces, other: CellFaces, offset: Sequence[int], reach: int) -> Integers:
     """Return the pairs of places in the borders of two cells whose components touch and are alike."""
     first, second = _adjoining(own, offset, 0), _adjoining(other, offset, 1)
-    left = reach - sum(map(abs, offset))
-    axis = _axis(offset)
-    rest = [*offset[:axis], *offset[axis + 1 :]]
-    keys = []
-    for shift in itertools.product(*((-1, 0, 1) if step == 0 else (0,) for step in rest)):
-        if sum(map(abs, shift)) <= left:
-            here = first[tuple(slice(max(0, -s), n - max(0, s)) for s, n in zip(shift, first.shape, strict=True))]
-            there = second[tuple(slice(max(0, s), n - max(0, -s)) for s, n in zip(shift, first.shape, strict=True))]
-            keys.append(_distinct(here.ravel(), there.ravel()))
-    pairs = np.unique(np.concatenate(keys))
-    pairs = np.stack([(pairs >> np.uint64(32)), pairs & np.uint64(2**32 - 1)], axis=1).astype(np.int64) - 1
+    found = np.frombuffer(kernels.touching(first, second, reach - sum(map(abs, offset))), np.uint64)
+    distinct = np.unique(found)
+    pairs = np.stack([distinct >> WORD, distinct & LOW_WORD], axis=1).astype(np.int64) - 1
     return pairs[own.labels[pairs[:, 0]] == other.labels[pairs[:, 1]]]
 
 
@@ -172,15 +172,6 @@ def _adjoining(faces: CellFaces, offset: Sequence[int], side: int) -> npt.NDArra
     plane = faces.planes[axis, 0 if end is None else end]
     rest = ends[:axis] + ends[axis + 1 :]
     return plane[tuple(slice(None) if end is None else slice(-1, None) if end else slice(0, 1) for end in rest)]
-
-
-def _distinct(
-    here: npt.NDArray[np.uint32], there: npt.NDArray[np.uint32]
-) -> npt.NDArray[np.uint64]:
-    """Return the pairs in which neither is the background, but for some of those that come several times."""
-    chosen = (here != 0) & (there != 0)
-    chosen[1:] &= (here[1:] != here[:-1]) | (there[1:] != there[:-1])
-    return here[chosen].astype(np.uint64) << np.uint64(32) | there[chosen]
 
 
 def _number(cells: _Cells, parts: _Parts, dust: int, go_on: Callable[[], None]) -> int:
@@ -221,7 +212,7 @@ def _number_layer(
     for cell in layer:
         if cells.touching[cell]:
             numbers, digest = cells.records.numbers(cell)
-            components = cells.records.components(cell)
+            components = cells.components(cell)
             finished = numbers.astype(np.uint64)
             finished[components.border - 1] = parts.numbers.values[parts.roots(cells.parts(cell))]
             cells.records.put_numbers(cell, _fitting(finished), digest or b"")
@@ -252,8 +243,8 @@ def _places(
     cells: _Cells, parts: _Parts, dust: int, cell: Cell
 ) -> tuple[Integers, tuple[Integers, Integers, Integers], CellComponents]:
     """Return which components of a cell are kept and begin in it, in this order, and where, and all of them."""
-    components = cells.records.components(cell)
-    sizes, begins = components.sizes, np.ones(len(components.sizes), np.bool_)
+    components = cells.components(cell)
+    sizes, begins = components.sizes.copy(), np.ones(len(components.sizes), np.bool_)
     if len(components.border):
         roots = parts.roots(cells.parts(cell))
         sizes[components.border - 1] = parts.sizes.values[roots]

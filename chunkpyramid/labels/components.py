@@ -226,7 +226,7 @@ class ComponentsRecipe:
         source, scratch = self.source, journal.scratch
         leading = len(source.shape) - sum(source.coordinates.spatial)
         grid = CellGrid(source.shape, finding.block, finding.piece, leading)
-        labeller, records = CellLabeller(grid, self.rules), CellRecords(scratch.store, scratch.path)
+        labeller, records = CellLabeller(grid, self.rules), CellRecords(grid, scratch.store, scratch.path)
         read = input_of(source)
         array = None if read is not None else source.array
         (output,) = numbering.outputs
