@@ -109,9 +109,18 @@ class Records:
 
     def get(self, index: Shape, part: int, *, alone: bool) -> Record:
         """Return one of the records of a block, which was an array ``alone`` or several by name."""
+        record = self.find(index, part, alone=alone)
+        if record is None:
+            raise BuildError(f"the record {self._key(index, part)} of a block that is done is not there")
+        return record
+
+    def find(self, index: Shape, part: int, *, alone: bool) -> Record | None:
+        """Return one of the records of a block, as `get` does, or None if it has left none."""
         key = self._key(index, part)
         (found,) = fetch(self.store, [(key, None)])
-        if found is None or isinstance(found, Exception):
+        if found is None:
+            return None
+        if isinstance(found, Exception):
             raise BuildError(f"the record {key} of a block that is done cannot be read: {found}")
         with np.load(io.BytesIO(CODEC.decode(bytes(found))), allow_pickle=False) as arrays:
             record = {name.removeprefix(PREFIX): values for name, values in arrays.items()}

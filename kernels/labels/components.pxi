@@ -147,3 +147,58 @@ def roots(parents, numbers):
     _check_parts(<const int64_t*>of_numbers.view.buf, count, _parts_in(of_parents))
     with nogil:
         find_roots(<int64_t*>of_parents.view.buf, <int64_t*>of_numbers.view.buf, count)
+
+
+from libcpp.vector cimport vector
+
+
+cdef extern from "touching.hpp" namespace "chunkpyramid" nogil:
+    struct NumberPlane:
+        const char* data
+        Py_ssize_t strides[2]
+    bint find_touching(
+        const NumberPlane& first,
+        const NumberPlane& second,
+        const Py_ssize_t* shape,
+        int reach,
+        vector[uint64_t]& pairs,
+    ) noexcept
+
+
+def touching(first, second, int reach):
+    """Return which numbers of two planes that lie on each other touch.
+
+    Parameters
+    ----------
+    first, second : buffers of uint32 of the same shape, two axes
+        Numbers of voxels; 0 touches nothing.
+    reach : int
+        Along how many of the axes voxels that touch may differ, by one along each.
+
+    Returns
+    -------
+    bytes
+        As uint64, the number of the first plane in the high word and that of the second one in the low word. Some may
+        come several times.
+    """
+    cdef _HeldArray held = _HeldArray(first, False)
+    cdef _HeldArray other = _HeldArray(second, False)
+    cdef NumberPlane planes[2]
+    cdef Py_ssize_t shape[2]
+    cdef vector[uint64_t] pairs
+    cdef bint is_done
+    if held.view.ndim != 2 or other.view.ndim != 2 or held.view.itemsize != 4 or other.view.itemsize != 4:
+        raise ValueError("planes must have two axes, and items of 4 bytes")
+    for axis in range(2):
+        if held.view.shape[axis] != other.view.shape[axis]:
+            raise ValueError("planes must be of the same shape")
+        shape[axis] = held.view.shape[axis]
+        planes[0].strides[axis] = held.view.strides[axis]
+        planes[1].strides[axis] = other.view.strides[axis]
+    planes[0].data = <const char*>held.view.buf
+    planes[1].data = <const char*>other.view.buf
+    with nogil:
+        is_done = find_touching(planes[0], planes[1], shape, reach, pairs)
+    if not is_done:
+        raise MemoryError("there is not enough memory for all pairs that touch")
+    return PyBytes_FromStringAndSize(<char*>pairs.data(), pairs.size() * 8)
