@@ -20,6 +20,7 @@ from chunkpyramid.labels.arrays import (
     transpose,
     widen_dtype,
 )
+from chunkpyramid.labels.components import connected_components
 from chunkpyramid.labels.contact_table import ContactRow, ContactTable
 from chunkpyramid.labels.dust import dust
 from chunkpyramid.labels.label_contacts import contacts
@@ -42,6 +43,7 @@ __all__ = [
     "ascontiguousarray",
     "asfortranarray",
     "component_map",
+    "connected_components",
     "contacts",
     "dust",
     "fit_dtype",

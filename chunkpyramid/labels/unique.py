@@ -76,8 +76,9 @@ def unique(
     --------
     >>> import numpy as np
     >>> import chunkpyramid as cp
-    >>> cp.labels.unique(np.array([[0, 7, 7], [0, 0, 7]]), return_counts=True)
-    (array([0, 7]), array([3, 3]))
+    >>> labels, counts = cp.labels.unique(np.array([[0, 7, 7], [0, 0, 7]]), return_counts=True)
+    >>> labels.tolist(), counts.tolist()
+    ([0, 7], [3, 3])
     """
     if is_in_memory(labels, target):
         refuse_options(options, "for an array in memory without target")
