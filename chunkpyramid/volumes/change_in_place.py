@@ -90,7 +90,7 @@ def change_in_place(
     _check_writable(source)
     array = source.array
     fingerprint = {**source_fingerprint(source, presences([array])), **told}
-    digest = hashlib.sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     _check_unfinished(array, fingerprint, resume=resume)
     if not overwrite and Journal.find(array) is None and array.attrs.asdict().get(CHANGED) == digest:
         logger.warning(
