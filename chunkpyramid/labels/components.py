@@ -37,7 +37,7 @@ from chunkpyramid.pyramid.options import BuildOptions
 from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, PyramidPlan
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
-from chunkpyramid.sources.volume import Volume, open_volume
+from chunkpyramid.sources.volume import open_volume
 from chunkpyramid.storage.groups import empty_group
 from chunkpyramid.storage.keys import fetch, put
 from chunkpyramid.storage.nodes import METADATA_FILES
@@ -131,7 +131,9 @@ def connected_components(
             source, connectivity=connectivity, background=background, threshold=threshold, dust=dust, dtype=dtype
         )
     if target is None:
-        raise ArgumentError("target is needed for a volume that is not in memory: the result goes to a group of its own")
+        raise ArgumentError(
+            "target is needed for a volume that is not in memory: the result goes to a group of its own"
+        )
     told: dict[str, Any] = {**options}
     resume = true_or_false(told.pop("resume", True), "resume")
     overwrite = true_or_false(told.pop("overwrite", False), "overwrite")

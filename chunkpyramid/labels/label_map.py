@@ -22,7 +22,7 @@ from chunkpyramid.labels.arrays.unique import unique
 from chunkpyramid.storage.locations import is_local_path
 from chunkpyramid.storage.nodes import level_array, open_node
 
-__all__ = ["LabelMap", "MapLabels", "as_integers", "read_columns", "read_table", "replace_labels"]
+__all__ = ["LabelMap", "MapLabels", "as_integers", "integers", "read_columns", "read_table", "replace_labels"]
 
 Labels = npt.NDArray[Any]
 
@@ -202,7 +202,7 @@ def read_columns(table: Any, argument: str, storage_options: Mapping[str, Any] |
     if hasattr(table, "old") and hasattr(table, "new"):
         return table.old, table.new
     if isinstance(table, Mapping):
-        return _integers(list(table.keys())), _integers(list(table.values()))
+        return integers(list(table.keys()), argument), integers(list(table.values()), argument)
     if isinstance(table, str | os.PathLike):
         return _from_file(table, argument, storage_options)
     if isinstance(table, tuple | list) and len(table) == 2 and all(hasattr(part, "dtype") for part in table):
@@ -220,15 +220,21 @@ def read_columns(table: Any, argument: str, storage_options: Mapping[str, Any] |
     return columns[:, 0], columns[:, 1]
 
 
-def _integers(values: list[Any]) -> Labels:
-    """Return Python's numbers as an array: beyond 2**63 NumPy would make floats of them."""
+def integers(values: list[Any], argument: str) -> Labels:
+    """Return Python's numbers as an array: of small and large ones NumPy would make floats.
+
+    Raises
+    ------
+    ArgumentError
+        If no integers of 64 bits hold them all.
+    """
     if all(isinstance(value, int | np.integer | np.bool_) for value in values):
         large = any(value > np.iinfo(np.int64).max for value in values)
         try:
             return np.array([int(value) for value in values], np.uint64 if large else np.int64)
         except OverflowError as error:
             raise ArgumentError(
-                f"the labels of table must fit in 64 bits, all with or all without sign: {error}"
+                f"the labels of {argument} must fit in 64 bits, all with or all without sign: {error}"
             ) from error
     return np.asarray(values)
 

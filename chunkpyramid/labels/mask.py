@@ -11,7 +11,7 @@ import numpy.typing as npt
 from chunkpyramid.boxes import Box
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels import arrays
-from chunkpyramid.labels.label_map import LabelMap, MapLabels, as_integers, replace_labels
+from chunkpyramid.labels.label_map import LabelMap, MapLabels, as_integers, integers, replace_labels
 from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
 from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory, refuse_options
@@ -130,7 +130,7 @@ def _masked(
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise ArgumentError(f"value must be a label, but {value!r} was given")
     opened = open_labels(given, options.get("axes"), options.get("storage_options"), writable=in_place)
-    listed = np.unique(np.asarray(list(labels) if not isinstance(labels, np.ndarray) else labels).reshape(-1))
+    listed = np.unique(labels if isinstance(labels, np.ndarray) else integers(list(labels), "labels"))
     if len(listed) and listed.dtype.kind not in "iub":
         raise ArgumentError(f"labels must be integers, but they are {listed.dtype}")
     # of 64 bits without sign, beyond those with one

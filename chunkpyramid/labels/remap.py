@@ -217,5 +217,6 @@ def remap_volume(
         told={"keeps_missing": keeps_missing},
         make=lambda known, made: MapLabels(known, made, keeps_missing),
     )
-    is_idempotent = keeps_missing and labels.is_idempotent
+    # of large tables it takes a while to tell
+    is_idempotent = in_place and keeps_missing and labels.is_idempotent
     return map_volume(change, opened, target, dtype, labels, options, is_idempotent=is_idempotent)[0]

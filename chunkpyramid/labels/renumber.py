@@ -168,7 +168,7 @@ def refit(
         return arrays.refit(arr, value, increase_only, exotics)
     check_place(target, False)
     opened = open_labels(arr, options.get("axes"), options.get("storage_options"))
-    dtype = opened.dtype.newbyteorder("=")
+    dtype = np.dtype(np.uint8) if opened.dtype.kind == "b" else opened.dtype.newbyteorder("=")
     if value is None:
         least, most = extremes(opened, options)
         held = arrays.refit(np.array([least, most], dtype), None, increase_only, exotics).dtype
