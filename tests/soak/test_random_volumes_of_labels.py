@@ -107,7 +107,7 @@ def dust(array: Array, volume: Any, rng: Random, **options: Any) -> tuple[Array,
 
 def refit(array: Array, volume: Any, rng: Random, **options: Any) -> tuple[Array, Array]:
     found = cp.labels.refit(volume, **options)
-    assert found.dtype == cp.labels.refit(array).dtype or array.dtype.kind == "b"
+    assert found.dtype == (np.uint8 if array.dtype.kind == "b" else cp.labels.refit(array).dtype)
     return found[:], array
 
 
