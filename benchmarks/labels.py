@@ -157,7 +157,7 @@ def main() -> None:
                 print(row(name, data, measure(operation, labels, arguments.runs, False)), flush=True)
         if data == "segmentation" and arguments.only in "transposition in place":
             print(row("transposition in place", sides, measure(turned, labels, arguments.runs, True)), flush=True)
-            side = round(labels.size ** (1 / 3))
+            side = int(labels.size ** (1 / 3))
             cube = labels.reshape(-1)[: side**3].reshape(side, side, side)
             name = f"{side}x{side}x{side}"
             print(row("transposition in place", name, measure(turned, cube, arguments.runs, True)), flush=True)

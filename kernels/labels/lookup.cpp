@@ -76,6 +76,8 @@ private:
             look_at_part(labels + part_begin, sizeof(Label), part_size, part);
             for (Index block = 0; block * BLOCK < part_size; ++block) {
                 const Index at = part_begin + block * BLOCK;
+                ask_for_next(labels + at);
+                ask_for_next<true>(target + at);
                 const Index size = std::min(BLOCK, end - at);
                 const Index stop =
                     is_direct_ ? direct_block<MISSING>(labels + at, target + at, size, part.starts[block], fill)

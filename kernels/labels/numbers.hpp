@@ -155,6 +155,7 @@ ALWAYS_INLINE bool number_blocks(const Label* labels, Index begin, Index end, Nu
         const bool is_direct = numbers.is_direct();
         for (Index block = 0; block * BLOCK < part_size; ++block) {
             const Index at = part_begin + block * BLOCK;
+            ask_for_next(labels + at);
             const std::uint64_t starts = part.starts[block];
             const Index size = std::min(BLOCK, end - at);
             const bool goes_on =
