@@ -58,9 +58,10 @@ def datasets(path: Path | None, shape: tuple[int, int, int]) -> Iterator[tuple[s
     yield "segmentation, 64-bit numbers", np.where(real == 0, real, real * np.uint64(0x9E3779B97F4A7C15))
     yield "200 labels at random", random.integers(0, 200, shape, np.uint64)
     yield "10^6 labels at random", random.integers(0, 10**6, shape, np.uint64)
-    yield "10^6 64-bit labels at random", random.integers(0, 2**63, 10**6, np.uint64)[
-        random.integers(0, 10**6, shape, np.uint32)
-    ]
+    yield (
+        "10^6 64-bit labels at random",
+        random.integers(0, 2**63, 10**6, np.uint64)[random.integers(0, 10**6, shape, np.uint32)],
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- operations
@@ -146,7 +147,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     sides = "x".join(map(str, arguments.shape))
-    print(f"{sides} voxels of uint64, one core of {processor()}; numpy {version('numpy')}, fastremap {version('fastremap')}")
+    print(f"{sides} voxels of uint64, one core of {processor()}, fastremap {version('fastremap')}")
     print("\n| operation | data | ms, C | ms, F | fastremap, C | fastremap, F | ratio |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for data, labels in datasets(arguments.labels, tuple(arguments.shape)):
@@ -157,7 +158,7 @@ def main() -> None:
                 print(row(name, data, measure(operation, labels, arguments.runs, False)), flush=True)
         if data == "segmentation" and arguments.only in "transposition in place":
             print(row("transposition in place", sides, measure(turned, labels, arguments.runs, True)), flush=True)
-            side = round(labels.size ** (1 / 3))
+            side = int(labels.size ** (1 / 3))
             cube = labels.reshape(-1)[: side**3].reshape(side, side, side)
             name = f"{side}x{side}x{side}"
             print(row("transposition in place", name, measure(turned, cube, arguments.runs, True)), flush=True)

@@ -1,7 +1,6 @@
 #include "lookup.hpp"
 
-#include "hash_map.hpp"
-#include "runs.hpp"
+#include "numbers.hpp"
 
 #include <algorithm>
 #include <new>
@@ -12,13 +11,10 @@ namespace {
 
 constexpr std::uint64_t MOST_PLACES = std::uint64_t{1} << 22;
 
-// Blocks of so many runs are rewritten label by label where that takes no hash.
-constexpr int MANY_RUNS = 24;
-
-template <class Value>
+template <class Value, Missing MISSING>
 class Table final : public Lookup {
 public:
-    Table(const std::uint64_t* keys, const std::uint64_t* values, Index size) {
+    Table(const std::uint64_t* keys, const std::uint64_t* values, Index size, Value fill) : fill_(fill) {
         std::uint64_t any = 0;
         std::uint64_t all = ~std::uint64_t{0};
         for (Index at = 0; at < size; ++at) {
@@ -34,11 +30,19 @@ public:
         if (is_direct_) {
             mask_ = places - 1;
             base_ = size ? all & ~mask_ : 0;
-            values_.resize(places);
-            is_there_.resize(places, 0);
+            // what is missing is in the table, too, as far as it goes: whether a label is there cannot be foreseen
+            values_.resize(places, fill);
+            for (std::uint64_t place = 0; MISSING == Missing::KEEP && place < places; ++place) {
+                values_[place] = static_cast<Value>(base_ | place);
+            }
+            if (MISSING == Missing::STOP) {
+                is_there_.resize(places, 0);
+            }
             for (Index at = 0; at < size; ++at) {
                 values_[keys[at] & mask_] = static_cast<Value>(values[at]);
-                is_there_[keys[at] & mask_] = 1;
+                if (MISSING == Missing::STOP) {
+                    is_there_[keys[at] & mask_] = 1;
+                }
             }
             return;
         }
@@ -52,34 +56,27 @@ public:
         }
     }
 
-    Index apply(
-        const void* labels, int itemsize, void* target, Index begin, Index end, Missing missing,
-        std::uint64_t fill) const noexcept override {
+    Index apply(const void* labels, int itemsize, void* target, Index begin, Index end) const noexcept override {
         return with_label_type(itemsize, [&](auto label) {
-            const auto* from = static_cast<const decltype(label)*>(labels);
-            auto* to = static_cast<Value*>(target);
-            const auto filled = static_cast<Value>(fill);
-            switch (missing) {
-                case Missing::KEEP: return apply_as<Missing::KEEP>(from, to, begin, end, filled);
-                case Missing::FILL: return apply_as<Missing::FILL>(from, to, begin, end, filled);
-                default: return apply_as<Missing::STOP>(from, to, begin, end, filled);
-            }
+            return apply_as(static_cast<const decltype(label)*>(labels), static_cast<Value*>(target), begin, end);
         });
     }
 
 private:
-    template <Missing MISSING, class Label>
-    Index apply_as(const Label* labels, Value* target, Index begin, Index end, Value fill) const {
+    template <class Label>
+    Index apply_as(const Label* labels, Value* target, Index begin, Index end) const {
         PartOfLabels part;
         for (Index part_begin = begin; part_begin < end; part_begin += PART) {
             const Index part_size = std::min(PART, end - part_begin);
             look_at_part(labels + part_begin, sizeof(Label), part_size, part);
             for (Index block = 0; block * BLOCK < part_size; ++block) {
                 const Index at = part_begin + block * BLOCK;
+                ask_for_next(labels + at);
+                ask_for_next<true>(target + at);
                 const Index size = std::min(BLOCK, end - at);
                 const Index stop =
-                    is_direct_ ? direct_block<MISSING>(labels + at, target + at, size, part.starts[block], fill)
-                               : hashed_block<MISSING>(labels + at, target + at, size, part.starts[block], fill);
+                    is_direct_ ? direct_block(labels + at, target + at, size, part.starts[block])
+                               : hashed_block(labels + at, target + at, size, part.starts[block]);
                 if (stop < size) {
                     return at + stop;
                 }
@@ -90,13 +87,13 @@ private:
 
     // The functions of blocks return the first label that is missing and stops the work, or the size. They read all
     // labels before they write, as the target may be the array itself, and as runs are filled beyond their ends.
-    template <Missing MISSING, class Label>
+    template <class Label>
     ALWAYS_INLINE Index
-    direct_block(const Label* labels, Value* target, Index size, std::uint64_t starts, Value fill) const {
+    direct_block(const Label* labels, Value* target, Index size, std::uint64_t starts) const {
         if (__builtin_popcountll(starts) > MANY_RUNS) {
             for (Index at = 0; at < size; ++at) {
                 bool is_there;
-                const Value value = direct<MISSING>(labels[at], fill, is_there);
+                const Value value = direct(labels[at], is_there);
                 if (MISSING == Missing::STOP && !is_there) {
                     return at;
                 }
@@ -108,7 +105,7 @@ private:
         int run = 0;
         for (std::uint64_t left = starts; left; left &= left - 1) {
             bool is_there;
-            values[run++] = direct<MISSING>(labels[__builtin_ctzll(left)], fill, is_there);
+            values[run++] = direct(labels[__builtin_ctzll(left)], is_there);
             if (MISSING == Missing::STOP && !is_there) {
                 return __builtin_ctzll(left);
             }
@@ -117,23 +114,26 @@ private:
         return size;
     }
 
-    template <Missing MISSING, class Label>
-    ALWAYS_INLINE Value direct(Label label, Value fill, bool& is_there) const {
+    template <class Label>
+    ALWAYS_INLINE Value direct(Label label, bool& is_there) const {
         const std::uint64_t place = label & mask_;
-        is_there = ((label & ~mask_) == base_) & is_there_[place];
-        const Value missing = MISSING == Missing::KEEP ? static_cast<Value>(label) : fill;
+        is_there = (label & ~mask_) == base_;
+        if (MISSING == Missing::STOP) {
+            is_there &= is_there_[place] != 0;
+        }
+        const Value missing = MISSING == Missing::KEEP ? static_cast<Value>(label) : fill_;
         return is_there ? values_[place] : missing;
     }
 
-    template <Missing MISSING, class Label>
+    template <class Label>
     ALWAYS_INLINE Index
-    hashed_block(const Label* labels, Value* target, Index size, std::uint64_t starts, Value fill) const {
+    hashed_block(const Label* labels, Value* target, Index size, std::uint64_t starts) const {
         Value values[BLOCK];
         int run = 0;
         if (!map_.is_large()) {
             for (std::uint64_t left = starts; left; left &= left - 1) {
                 const Label label = labels[__builtin_ctzll(left)];
-                if (!hashed<MISSING>(label, map_.find(label), fill, values[run++])) {
+                if (!hashed(label, map_.find(label), values[run++])) {
                     return __builtin_ctzll(left);
                 }
             }
@@ -147,7 +147,7 @@ private:
             run = 0;
             for (std::uint64_t left = starts; left; left &= left - 1, ++run) {
                 const Label label = labels[__builtin_ctzll(left)];
-                if (!hashed<MISSING>(label, map_.find(label, hashes[run]), fill, values[run])) {
+                if (!hashed(label, map_.find(label, hashes[run]), values[run])) {
                     return __builtin_ctzll(left);
                 }
             }
@@ -157,12 +157,12 @@ private:
     }
 
     // Returns false if the label is missing and stops the work.
-    template <Missing MISSING, class Label>
-    ALWAYS_INLINE bool hashed(Label label, Index number, Value fill, Value& value) const {
+    template <class Label>
+    ALWAYS_INLINE bool hashed(Label label, Index number, Value& value) const {
         if (MISSING == Missing::STOP && number == HashMap::NONE) {
             return false;
         }
-        const Value missing = MISSING == Missing::KEEP ? static_cast<Value>(label) : fill;
+        const Value missing = MISSING == Missing::KEEP ? static_cast<Value>(label) : fill_;
         value = number == HashMap::NONE ? missing : values_[number];
         return true;
     }
@@ -173,6 +173,7 @@ private:
         }
     }
 
+    const Value fill_;
     bool is_direct_ = false;
     std::uint64_t mask_ = 0;
     std::uint64_t base_ = 0;
@@ -184,10 +185,17 @@ private:
 }  // namespace
 
 Lookup* make_lookup(
-    const std::uint64_t* keys, const std::uint64_t* values, Index size, int value_itemsize) noexcept {
+    const std::uint64_t* keys, const std::uint64_t* values, Index size, int value_itemsize, Missing missing,
+    std::uint64_t fill) noexcept {
     try {
         return with_label_type(value_itemsize, [&](auto value) -> Lookup* {
-            return new Table<decltype(value)>(keys, values, size);
+            using Value = decltype(value);
+            const auto filled = static_cast<Value>(fill);
+            switch (missing) {
+                case Missing::KEEP: return new Table<Value, Missing::KEEP>(keys, values, size, filled);
+                case Missing::FILL: return new Table<Value, Missing::FILL>(keys, values, size, filled);
+                default: return new Table<Value, Missing::STOP>(keys, values, size, filled);
+            }
         });
     } catch (const std::bad_alloc&) {
         return nullptr;

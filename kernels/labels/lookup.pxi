@@ -6,11 +6,11 @@ cdef extern from "lookup.hpp" namespace "chunkpyramid" nogil:
         STOP
     cdef cppclass Lookup:
         Py_ssize_t apply(
-            const void* labels, int itemsize, void* target, Py_ssize_t begin, Py_ssize_t end, Missing missing,
-            uint64_t fill
+            const void* labels, int itemsize, void* target, Py_ssize_t begin, Py_ssize_t end
         ) noexcept
     Lookup* make_lookup(
-        const uint64_t* keys, const uint64_t* values, Py_ssize_t size, int value_itemsize
+        const uint64_t* keys, const uint64_t* values, Py_ssize_t size, int value_itemsize, Missing missing,
+        uint64_t fill
     ) noexcept
 
 
@@ -23,22 +23,30 @@ cdef class LabelLookup:
         As many of one as of the other; only their bits matter.
     value_itemsize : int
         How many bytes the items have that are written: 1, 2, 4 or 8.
+    missing : {"keep", "fill", "stop"}
+        What a label becomes that is not in the table. Where it is kept, labels have as many bytes as values.
+    fill : int
+        What it becomes if it is filled.
     """
 
     cdef Lookup* lookup
     cdef int value_itemsize
+    cdef bint keeps
 
-    def __cinit__(self, keys, values, int value_itemsize):
+    def __cinit__(self, keys, values, int value_itemsize, missing, uint64_t fill=0):
         cdef _Items read_keys = _Items(keys, False)
         cdef _Items read_values = _Items(values, False)
         if read_keys.itemsize != 8 or read_values.itemsize != 8 or read_keys.size != read_values.size:
             raise ValueError("keys and values must be as many items of 8 bytes")
         if value_itemsize not in (1, 2, 4, 8):
             raise ValueError(f"values must have 1, 2, 4 or 8 bytes, not {value_itemsize}")
+        cdef Missing chosen = {"keep": Missing.KEEP, "fill": Missing.FILL, "stop": Missing.STOP}[missing]
         self.value_itemsize = value_itemsize
+        self.keeps = chosen == Missing.KEEP
         with nogil:
             self.lookup = make_lookup(
-                <const uint64_t*>read_keys.data, <const uint64_t*>read_values.data, read_keys.size, value_itemsize
+                <const uint64_t*>read_keys.data, <const uint64_t*>read_values.data, read_keys.size, value_itemsize,
+                chosen, fill,
             )
         if self.lookup == NULL:
             raise MemoryError("there is not enough memory for the table of labels")
@@ -46,7 +54,7 @@ cdef class LabelLookup:
     def __dealloc__(self):
         del self.lookup
 
-    def apply(self, labels, target, Py_ssize_t begin, Py_ssize_t end, missing, uint64_t fill=0):
+    def apply(self, labels, target, Py_ssize_t begin, Py_ssize_t end):
         """Rewrite the labels from one on to another; several threads may do so at once.
 
         Parameters
@@ -55,10 +63,6 @@ cdef class LabelLookup:
             Of as many items. They may be one if these have as many bytes as values have.
         begin, end : int
             The first label, and the one after the last one.
-        missing : {"keep", "fill", "stop"}
-            What a label becomes that is not in the table.
-        fill : int
-            What it becomes if it is filled.
 
         Returns
         -------
@@ -67,12 +71,13 @@ cdef class LabelLookup:
         """
         cdef _Items read = _Items(labels, False)
         cdef _Items written = _Items(target, True)
-        cdef Missing chosen = {"keep": Missing.KEEP, "fill": Missing.FILL, "stop": Missing.STOP}[missing]
         cdef Py_ssize_t done
         if written.itemsize != self.value_itemsize or written.size != read.size:
             raise ValueError(f"the target must have {read.size} items of {self.value_itemsize} bytes")
+        if self.keeps and read.itemsize != self.value_itemsize:
+            raise ValueError(f"labels of {read.itemsize} bytes cannot be kept as values of {self.value_itemsize}")
         if not 0 <= begin <= end <= read.size:
             raise ValueError(f"there are no labels from {begin} to {end}")
         with nogil:
-            done = self.lookup.apply(read.data, read.itemsize, written.data, begin, end, chosen, fill)
+            done = self.lookup.apply(read.data, read.itemsize, written.data, begin, end)
         return done

@@ -120,50 +120,66 @@ private:
     HashMap map_;
 };
 
-// Calls `each(run, number)` for every run of a block, counting runs from 0.
-template <class Label, bool DIRECT, class Each>
-ALWAYS_INLINE void number_block(const Label* labels, std::uint64_t starts, Numbers& numbers, Each each) {
+// Blocks of more runs than this are taken label by label: to find the next run takes longer than to look up a label.
+constexpr int MANY_RUNS = 24;
+
+// The runs of a block, and the numbers of their labels.
+struct NumberedRuns {
+    std::uint64_t starts;
+    Index numbers[BLOCK];
+};
+
+template <class Label, bool DIRECT>
+ALWAYS_INLINE void number_runs(const Label* labels, Numbers& numbers, NumberedRuns& runs) {
     int run = 0;
     if (DIRECT || !numbers.is_large()) {
-        for (; starts; starts &= starts - 1) {
-            each(run++, numbers.find_or_add<DIRECT>(labels[__builtin_ctzll(starts)]));
+        for (std::uint64_t left = runs.starts; left; left &= left - 1) {
+            runs.numbers[run++] = numbers.find_or_add<DIRECT>(labels[__builtin_ctzll(left)]);
         }
         return;
     }
     // the places of all runs are on their way to the cache before the first one is looked at
     std::uint64_t hashes[BLOCK];
-    for (std::uint64_t left = starts; left; left &= left - 1) {
+    for (std::uint64_t left = runs.starts; left; left &= left - 1) {
         hashes[run++] = numbers.prefetched_hash(labels[__builtin_ctzll(left)]);
     }
     run = 0;
-    for (; starts; starts &= starts - 1) {
-        each(run, numbers.find_or_add_hashed(labels[__builtin_ctzll(starts)], hashes[run]));
-        ++run;
+    for (std::uint64_t left = runs.starts; left; left &= left - 1, ++run) {
+        runs.numbers[run] = numbers.find_or_add_hashed(labels[__builtin_ctzll(left)], hashes[run]);
     }
 }
 
-// Calls `visit(at, size, starts, number_all)` for every block of the labels from `begin` to `end`, which begins at `at`,
-// until it returns false; tells whether it never did. `number_all(each)` numbers the runs of the block, and has to be
-// called once.
-template <class Label, class Visit>
-ALWAYS_INLINE bool number_blocks(const Label* labels, Index begin, Index end, Numbers& numbers, Visit visit) {
+// Numbers the labels from `begin` to `end`, block by block. For each it calls `visit(at, size, runs)`, where it begins
+// at `at`, or `visit_all(at, runs)`, the numbers being those of all labels, if it has 64 labels and many runs, until that returns false; and tells whether
+// it never did. Labels are not read any more when their block is visited.
+template <class Label, class Visit, class VisitAll>
+ALWAYS_INLINE bool
+number_blocks(const Label* labels, Index begin, Index end, Numbers& numbers, Visit visit, VisitAll visit_all) {
     PartOfLabels part;
+    NumberedRuns runs;
     for (Index part_begin = begin; part_begin < end; part_begin += PART) {
         const Index part_size = std::min(PART, end - part_begin);
         look_at_part(labels + part_begin, sizeof(Label), part_size, part);
         numbers.cover(part.any, part.all);
-        const bool is_direct = numbers.is_direct();
         for (Index block = 0; block * BLOCK < part_size; ++block) {
             const Index at = part_begin + block * BLOCK;
-            const std::uint64_t starts = part.starts[block];
+            ask_for_next(labels + at);
             const Index size = std::min(BLOCK, end - at);
-            const bool goes_on =
-                is_direct ? visit(at, size, starts, [&](auto each) INLINE_LAMBDA {
-                    number_block<Label, true>(labels + at, starts, numbers, each);
-                })
-                          : visit(at, size, starts, [&](auto each) INLINE_LAMBDA {
-                                number_block<Label, false>(labels + at, starts, numbers, each);
-                            });
+            runs.starts = part.starts[block];
+            bool goes_on;
+            if (size == BLOCK && numbers.is_direct() && __builtin_popcountll(runs.starts) > MANY_RUNS) {
+                for (Index label = 0; label < BLOCK; ++label) {
+                    runs.numbers[label] = numbers.find_or_add<true>(labels[at + label]);
+                }
+                goes_on = visit_all(at, runs);
+            } else {
+                if (numbers.is_direct()) {
+                    number_runs<Label, true>(labels + at, numbers, runs);
+                } else {
+                    number_runs<Label, false>(labels + at, numbers, runs);
+                }
+                goes_on = visit(at, size, runs);
+            }
             if (!goes_on) {
                 return false;
             }

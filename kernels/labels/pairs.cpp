@@ -11,21 +11,30 @@ template <class First, class Second>
 void map_labels_as(const First* first, const Second* second, Index size, LabelPairs& pairs) {
     Numbers numbers(size);
     Index last = -1;
-    const auto visit = [&](Index at, Index length, std::uint64_t starts, auto number_all) INLINE_LAMBDA {
-        number_all([&](int, Index number) INLINE_LAMBDA {
-            const Run run(starts, length);
-            if (number >= static_cast<Index>(pairs.second.size())) {
-                pairs.second.push_back(0);
-            }
-            // blocks begin runs, even where they go on with one
-            if (number != last) {
-                pairs.second[number] = second[at + run.start];
-                last = number;
-            }
-        });
+    const auto put = [&](Index number, Index at) INLINE_LAMBDA {
+        if (number >= static_cast<Index>(pairs.second.size())) {
+            pairs.second.push_back(0);
+        }
+        // blocks begin runs, even where they go on with one
+        if (number != last) {
+            pairs.second[number] = second[at];
+            last = number;
+        }
+    };
+    const auto visit = [&](Index at, Index length, const NumberedRuns& block) INLINE_LAMBDA {
+        const Index* number = block.numbers;
+        for (std::uint64_t starts = block.starts; starts; ++number) {
+            put(*number, at + Run(starts, length).start);
+        }
         return true;
     };
-    number_blocks(first, 0, size, numbers, visit);
+    const auto visit_all = [&](Index at, const NumberedRuns& block) INLINE_LAMBDA {
+        for (Index label = 0; label < BLOCK; ++label) {
+            put(block.numbers[label], at + label);
+        }
+        return true;
+    };
+    number_blocks(first, 0, size, numbers, visit, visit_all);
     pairs.first = numbers.labels();
 }
 

@@ -16,23 +16,40 @@ bool renumber_as(const Label* labels, New* target, Index size, Renumbering& job)
     const Index most = job.most + zeros;
     // what is added to a number, of which that of zero is none
     const std::uint64_t offset = job.start - static_cast<std::uint64_t>(zeros);
-    const auto visit = [&](Index at, Index length, std::uint64_t starts, auto number_all) INLINE_LAMBDA {
-        // all labels of a block are read before any is written, as the target may be the array itself
-        Index found[BLOCK];
-        number_all([&](int run, Index number) INLINE_LAMBDA { found[run] = number; });
-        for (int index = 0; starts; ++index) {
+    const auto new_label = [&](Index number) INLINE_LAMBDA {
+        const auto counted = static_cast<New>(offset + static_cast<std::uint64_t>(number));
+        return number < zeros ? New{0} : counted;
+    };
+    const auto visit = [&](Index at, Index length, const NumberedRuns& block) INLINE_LAMBDA {
+        const Index* number = block.numbers;
+        for (std::uint64_t starts = block.starts; starts; ++number) {
             const Run run(starts, length);
-            const Index number = found[index];
-            if (number >= most) {
+            if (*number >= most) {
                 return false;
             }
-            const New value = number < zeros ? New{0} : static_cast<New>(offset + static_cast<std::uint64_t>(number));
-            fill_run(target + at, run, length, value);
+            fill_run(target + at, run, length, new_label(*number));
             job.done = at + run.stop;
         }
         return true;
     };
-    return number_blocks(labels, job.done, size, numbers, visit);
+    const auto visit_all = [&](Index at, const NumberedRuns& block) INLINE_LAMBDA {
+        if (numbers.size() > most) {
+            for (Index label = 0; label < BLOCK; ++label) {
+                if (block.numbers[label] >= most) {
+                    return false;
+                }
+                target[at + label] = new_label(block.numbers[label]);
+                job.done = at + label + 1;
+            }
+            return true;
+        }
+        for (Index label = 0; label < BLOCK; ++label) {
+            target[at + label] = new_label(block.numbers[label]);
+        }
+        job.done = at + BLOCK;
+        return true;
+    };
+    return number_blocks(labels, job.done, size, numbers, visit, visit_all);
 }
 
 }  // namespace

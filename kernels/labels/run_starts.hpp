@@ -11,7 +11,7 @@ namespace chunkpyramid {
 constexpr Index BLOCK = 64;
 
 // Parts of this many labels stay in a cache while they are read twice.
-constexpr Index PART = 1 << 13;
+constexpr Index PART = 1 << 11;
 constexpr Index BLOCKS = PART / BLOCK;
 
 struct PartOfLabels {

@@ -10,6 +10,16 @@
 
 namespace chunkpyramid {
 
+// Asks for the block of the next part that is at the place of this block: the memory is busy while labels are looked up.
+template <bool TO_WRITE = false, class Label>
+ALWAYS_INLINE void ask_for_next(const Label* block) {
+    constexpr Index LINE = 64;
+    const char* next = reinterpret_cast<const char*>(block) + PART * sizeof(Label);
+    for (Index at = 0; at < BLOCK * Index{sizeof(Label)}; at += LINE) {
+        __builtin_prefetch(next + at, TO_WRITE);
+    }
+}
+
 // Takes the first run off a word of starts.
 struct Run {
     ALWAYS_INLINE Run(std::uint64_t& starts, Index size) : start(__builtin_ctzll(starts)) {

@@ -36,11 +36,19 @@ Index count_nonzero(const void* labels, int itemsize, Index size) noexcept {
 Index count_pairs(const void* labels, int itemsize, Index size) noexcept {
     return with_label_type(itemsize, [&](auto label) {
         const auto* at = static_cast<const decltype(label)*>(labels);
-        Index count = 0;
-        for (Index index = 1; index < size; ++index) {
-            count += at[index] == at[index - 1];
+        PartOfLabels part;
+        Index runs = 0;
+        for (Index begin = 0; begin < size; begin += PART) {
+            const Index length = std::min(PART, size - begin);
+            look_at_part(at + begin, sizeof(label), length, part);
+            for (Index block = 0; block * BLOCK < length; ++block) {
+                const Index first = begin + block * BLOCK;
+                ask_for_next(at + first);
+                // blocks begin runs, even where they go on with one
+                runs += __builtin_popcountll(part.starts[block]) - (first && at[first] == at[first - 1]);
+            }
         }
-        return count;
+        return size - runs;
     });
 }
 

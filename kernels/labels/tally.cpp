@@ -13,23 +13,42 @@ void tally_as(const Label* labels, Index size, bool with_firsts, Tally& result) 
     std::vector<std::int64_t> counts, firsts;
     std::int64_t runs = 0;
     Index last = -1;
-    const auto visit = [&](Index at, Index length, std::uint64_t starts, auto number_all) INLINE_LAMBDA {
-        number_all([&](int, Index number) INLINE_LAMBDA {
-            const Run run(starts, length);
-            // blocks begin runs, even where they go on with one
-            runs += number != last;
-            last = number;
-            if (number >= static_cast<Index>(counts.size())) {
-                counts.push_back(0);
-                if (with_firsts) {
-                    firsts.push_back(at + run.start);
-                }
+    const auto add = [&](Index number, Index first) {
+        if (number >= static_cast<Index>(counts.size())) {
+            counts.push_back(0);
+            if (with_firsts) {
+                firsts.push_back(first);
             }
-            counts[number] += run.stop - run.start;
-        });
+        }
+    };
+    const auto visit = [&](Index at, Index length, const NumberedRuns& block) INLINE_LAMBDA {
+        const Index* number = block.numbers;
+        // blocks begin runs, even where they go on with one
+        runs += __builtin_popcountll(block.starts) - (*number == last);
+        for (std::uint64_t starts = block.starts; starts; ++number) {
+            const Run run(starts, length);
+            add(*number, at + run.start);
+            counts[*number] += run.stop - run.start;
+            last = *number;
+        }
         return true;
     };
-    number_blocks(labels, 0, size, numbers, visit);
+    const auto visit_all = [&](Index at, const NumberedRuns& block) INLINE_LAMBDA {
+        const Index* found = block.numbers;
+        runs += __builtin_popcountll(block.starts) - (found[0] == last);
+        last = found[BLOCK - 1];
+        if (counts.size() < numbers.labels().size()) {
+            for (Index label = 0; label < BLOCK; ++label) {
+                add(found[label], at + label);
+            }
+        }
+        std::int64_t* count = counts.data();
+        for (Index label = 0; label < BLOCK; ++label) {
+            ++count[found[label]];
+        }
+        return true;
+    };
+    number_blocks(labels, 0, size, numbers, visit, visit_all);
     result.pairs = size - runs;
     const std::vector<Index> ascending = numbers.ascending();
     result.is_ascending = ascending.size() == counts.size();

@@ -157,15 +157,15 @@ def rewrite(
         target = items
     else:
         target = np.empty_like(items)
-    table = kernels.LabelLookup(*_table(keys, values), array.itemsize)
     fill_bits = int(as_bits(np.array([fill], array.dtype))[0])
+    table = kernels.LabelLookup(*_table(keys, values), array.itemsize, missing, fill_bits)
     source, is_float = items, array.dtype.kind == "f"
     if is_float:
         source = _positive_zeros(items.view(array.dtype))
     bounds: list[tuple[int, int]] = []
 
     def work(begin: int, end: int) -> int:
-        done: int = table.apply(source, target, begin, end, missing, fill_bits)
+        done: int = table.apply(source, target, begin, end)
         bounds.append((done, end))
         return done
 

@@ -100,7 +100,8 @@ def _farther(start: int, last: Any) -> Any:
 def _new_labels(first: int, count: int, dtype: np.dtype[Any]) -> Array:
     """Return as many labels counted from the first one, wrapped around where the dtype is too small."""
     if dtype.kind == "f":
-        return (dtype.type(first) + np.arange(count, dtype=dtype)).astype(dtype)
+        counted: Array = dtype.type(first) + np.arange(count, dtype=dtype)
+        return counted.astype(dtype)
     counted = np.arange(count, dtype=np.uint64) + np.uint64(first & (1 << BITS_OF_LONG) - 1)
     return counted.astype(dtype)
 
