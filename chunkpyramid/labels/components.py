@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Unpack
 
 import numpy as np
+import numpy.typing as npt
 import zarr
 from zarr.storage import MemoryStore
 
@@ -67,7 +68,7 @@ def connected_components(
     dust: int = 0,
     dtype: Any = None,
     **options: Unpack[VolumeOptions],
-) -> Any:
+) -> npt.NDArray[Any] | Volume:
     """Number the connected components of labels, or of what is inside a threshold.
 
     A component is all voxels that are joined by paths of neighbours of the same label. They are numbered from 1 on, in
@@ -131,7 +132,9 @@ def connected_components(
             source, connectivity=connectivity, background=background, threshold=threshold, dust=dust, dtype=dtype
         )
     if target is None:
-        raise ArgumentError("target is needed for a volume that is not in memory: the result goes to a group of its own")
+        raise ArgumentError(
+            "target is needed for a volume that is not in memory: the result goes to a group of its own"
+        )
     told: dict[str, Any] = {**options}
     resume = true_or_false(told.pop("resume", True), "resume")
     overwrite = true_or_false(told.pop("overwrite", False), "overwrite")
