@@ -21,8 +21,8 @@ __all__ = ["CellComponents", "CellGrid", "CellRecords", "described"]
 Array = npt.NDArray[Any]
 Integers = npt.NDArray[np.int64]
 
-# a cell: which of the volumes of the array it is in, and where in the grid of that
-Cell = tuple[int, int, int, int]
+# a cell: which of the volumes of the array it is in, and where in the grid of that along its three axes
+Cell = Shape
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def described(
     faces = CellFaces({end: places[plane] for end, plane in planes.items()}, labels)
     digest = hashlib.blake2b(digest_size=16)
     for part in (found.sizes, found.firsts, labels, *faces.planes.values()):
-        digest.update(np.ascontiguousarray(part))
+        digest.update(np.ascontiguousarray(part).data)
     return CellComponents(found.sizes, found.firsts, border, digest.digest()), faces
 
 

@@ -157,7 +157,8 @@ def _touching(own: CellFaces, other: CellFaces, offset: Sequence[int], reach: in
     found = np.frombuffer(kernels.touching(first, second, reach - sum(map(abs, offset))), np.uint64)
     distinct = np.unique(found)
     pairs = np.stack([distinct >> WORD, distinct & LOW_WORD], axis=1).astype(np.int64) - 1
-    return pairs[own.labels[pairs[:, 0]] == other.labels[pairs[:, 1]]]
+    alike: Integers = pairs[own.labels[pairs[:, 0]] == other.labels[pairs[:, 1]]]
+    return alike
 
 
 def _axis(offset: Sequence[int]) -> int:

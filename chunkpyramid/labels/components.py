@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Unpack
 
 import numpy as np
+import numpy.typing as npt
 import zarr
 from zarr.storage import MemoryStore
 
@@ -67,7 +68,7 @@ def connected_components(
     dust: int = 0,
     dtype: Any = None,
     **options: Unpack[VolumeOptions],
-) -> Any:
+) -> npt.NDArray[Any] | Volume:
     """Number the connected components of labels, or of what is inside a threshold.
 
     A component is all voxels that are joined by paths of neighbours of the same label. They are numbered from 1 on, in

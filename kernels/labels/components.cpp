@@ -171,24 +171,38 @@ private:
     std::vector<std::uint64_t> before_;
 };
 
-// Returns where the voxels of a row that have this label end; most runs of real segmentations are long.
+// Returns which of the eight voxels from here on differ from the one before, a bit each.
 template <class Label>
-ALWAYS_INLINE Index end_of_run(const Label* row, Index at, Index size, Label label) {
-    constexpr Index AT_ONCE = 8;
-    while (at + AT_ONCE <= size) {
-        Label differing = 0;
-        for (Index voxel = 0; voxel < AT_ONCE; ++voxel) {
-            differing |= row[at + voxel] ^ label;
-        }
-        if (differing) {
-            break;
-        }
-        at += AT_ONCE;
+ALWAYS_INLINE std::uint64_t changes_of_eight(const Label* row) {
+    std::uint8_t differs[8];
+    for (int voxel = 0; voxel < 8; ++voxel) {
+        differs[voxel] = row[voxel] != row[voxel - 1];
     }
-    while (at < size && row[at] == label) {
-        ++at;
+    std::uint64_t bytes;
+    std::memcpy(&bytes, differs, sizeof(bytes));
+    // the lowest bits of all bytes come together in the highest byte
+    return (bytes * 0x0102040810204080ULL) >> 56;
+}
+
+// Calls `visit` with each voxel of a row that differs from the one before.
+template <class Label, class Visit>
+ALWAYS_INLINE void visit_changes(const Label* row, Index size, const Visit& visit) {
+    constexpr Index AT_ONCE = 64;
+    Index at = 1;
+    for (; at + AT_ONCE <= size; at += AT_ONCE) {
+        std::uint64_t changes = 0;
+        for (int part = 0; part < 8; ++part) {
+            changes |= changes_of_eight(row + at + 8 * part) << (8 * part);
+        }
+        for (; changes; changes &= changes - 1) {
+            visit(at + __builtin_ctzll(changes));
+        }
     }
-    return at;
+    for (; at < size; ++at) {
+        if (row[at] != row[at - 1]) {
+            visit(at);
+        }
+    }
 }
 
 template <class Label, class Number>
@@ -248,11 +262,16 @@ private:
         const auto background = static_cast<Label>(rules_.background);
         const bool has_background = rules_.has_background;
         Runs* run = here_.row(y);
-        for (Index start = 0, stop; start < size; start = stop) {
+        Index start = 0;
+        const auto end_run = [&](Index stop) {
             const Label label = row[start];
-            stop = end_of_run(row, start + 1, size, label);
             *run = {label, static_cast<Number>(start), static_cast<Number>(stop), 0};
             run += !has_background || label != background;
+            start = stop;
+        };
+        visit_changes(row, size, end_run);
+        if (size > 0) {
+            end_run(size);
         }
         here_.end_row(y, run);
     }
@@ -279,10 +298,12 @@ private:
             if (REACH > 1 && is_covered) {
                 continue;
             }
-            join<ACROSS_EDGE, false>(*run, above);
+            const bool is_covered_above = join<ACROSS_EDGE, 0>(*run, above);
             if (REACH > 1) {
-                join<ACROSS_CORNER, false>(*run, behind_above);
-                join<ACROSS_CORNER, false>(*run, behind_below);
+                if (!is_covered_above) {
+                    join<ACROSS_CORNER, 0>(*run, behind_above);
+                }
+                join<ACROSS_CORNER, 0>(*run, behind_below);
             }
         }
     }

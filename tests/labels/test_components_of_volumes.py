@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import dask
 import dask.array as da
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
+from chunkpyramid.engine import block_shapes
 from chunkpyramid.engine.process_memory import BASELINE
 from chunkpyramid.labels import component_merge
 from chunkpyramid.labels import components as module
@@ -89,8 +91,12 @@ def test_any_shape_chunks_and_rules(data: st.DataObject) -> None:
     if array.dtype.kind == "f" or data.draw(st.booleans()):
         told["threshold"] = data.draw(st.sampled_from([(0, 1), (None, 0), (0.5, None)]))
     chunks, written = (data.draw(st.tuples(*[st.integers(1, 5)] * ndim)) for _ in range(2))
-    with dask.config.set(scheduler=data.draw(st.sampled_from(["synchronous", "threads"]))):
-        volume = connected_components(stored(array, chunks=chunks), MemoryStore(), chunks=written, **told)
+    shards = data.draw(st.none() | st.just(tuple(2 * n for n in written)))
+    pieces = mock.patch.object(block_shapes, "PIECE_BYTES", data.draw(st.sampled_from([2**3, 2**7, 2**25])))
+    with pieces, dask.config.set(scheduler=data.draw(st.sampled_from(["synchronous", "threads"]))):
+        volume = connected_components(
+            stored(array, chunks=chunks), MemoryStore(), chunks=written, shards=shards, **told
+        )
     np.testing.assert_array_equal(volume[:], in_memory(array, **told))
 
 
@@ -291,12 +297,13 @@ def test_a_killed_one_goes_on_with_the_same_pieces(tmp_path: Path) -> None:
         pass
 
     def interrupt(done: int, total: int) -> None:
-        if done > total // 4:
+        if done > total // 2 + 1:
             raise Interrupted
 
     with dask.config.set(scheduler="synchronous"):
-        with pytest.raises(Interrupted):
-            connected_components(source, target, shards=16, chunks=4, progress=interrupt, memory_limit=BASELINE + 2**24)
+        # as if there was little memory
+        with mock.patch.object(block_shapes, "PIECE_BYTES", 2**10), pytest.raises(Interrupted):
+            connected_components(source, target, shards=16, chunks=4, progress=interrupt)
         with pytest.raises(cp.TargetExistsError, match="dust"):
             connected_components(source, target, shards=16, chunks=4, dust=2)
         steps: list[int] = []

@@ -140,22 +140,22 @@ class ComponentRules:
 def _limits(threshold: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the ends of a threshold, those for integers as integers, which compare exactly."""
     try:
-        low, high = threshold
-        ends = [None if end is None else _number(end) for end in (low, high)]
+        low, high = (None if end is None else _number(end) for end in threshold)
     except (TypeError, ValueError):
-        ends = [None, None]
-    if ends == [None, None] or (None not in ends and ends[0] > ends[1]):
+        low = high = None
+    if (low is None and high is None) or (low is not None and high is not None and low > high):
         raise ArgumentError(
             "threshold must be (low, high), two numbers of which the first is no larger, or one of them and None, but "
             f"{threshold!r} was given"
         )
     if dtype.kind == "f":
-        return ends[0], ends[1]
-    low, high = (None if end is None or math.isinf(end) else end for end in ends)
-    if ends[0] == math.inf or ends[1] == -math.inf:
+        return low, high
+    if low == math.inf or high == -math.inf:
         # nothing is that large, or that small
         return 1, 0
-    return None if low is None else math.ceil(low), None if high is None else math.floor(high)
+    least = None if low is None or math.isinf(low) else math.ceil(low)
+    most = None if high is None or math.isinf(high) else math.floor(high)
+    return least, most
 
 
 def _number(value: Any) -> int | float:
@@ -208,12 +208,12 @@ def label_components(
 
 def _inside(values: npt.NDArray[Any], rules: ComponentRules) -> npt.NDArray[np.bool_]:
     """Return which voxels are inside the threshold."""
+    inside = np.ones(values.shape, np.bool_)
     with np.errstate(over="ignore"):
-        if rules.high is None:
-            return np.asarray(values >= rules.low)
-        inside = np.asarray(values <= rules.high)
         if rules.low is not None:
             inside &= values >= rules.low
+        if rules.high is not None:
+            inside &= values <= rules.high
     return inside
 
 
@@ -246,7 +246,7 @@ def checked_dtype(dtype: Any) -> np.dtype[Any] | None:
     if dtype is None:
         return None
     try:
-        made = np.dtype(dtype).newbyteorder("=")
+        made: np.dtype[Any] = np.dtype(dtype).newbyteorder("=")
     except TypeError:
         made = np.dtype(object)
     if made.kind not in "iu":

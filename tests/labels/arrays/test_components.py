@@ -86,6 +86,7 @@ def test_what_is_told_of_components(order: str, wide: bool) -> None:
         (np.array([-3, -2, 2, 3], np.int8), (-2.5, 300), [0, 1, 1, 1]),
         (np.array([1, 2, 3], ">u2"), (2, 2), [0, 1, 0]),
         (np.array([1, 2, 3], np.uint8), (float("inf"), None), [0, 0, 0]),
+        (np.array([1, 2, 3], np.uint8), (float("-inf"), float("inf")), [1, 1, 1]),
         (np.array([False, True, True]), (1, None), [0, 1, 1]),
     ],
 )
