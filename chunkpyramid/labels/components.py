@@ -38,7 +38,7 @@ from chunkpyramid.pyramid.options import BuildOptions
 from chunkpyramid.pyramid.plan import LevelOutput, LevelStage, PlanRequest, PyramidPlan
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
-from chunkpyramid.sources.volume import open_volume
+from chunkpyramid.sources.volume import Volume, open_volume
 from chunkpyramid.storage.groups import empty_group
 from chunkpyramid.storage.keys import fetch, put
 from chunkpyramid.storage.nodes import METADATA_FILES
