@@ -1,86 +1,59 @@
 #include "count.hpp"
 
-#include "hash.hpp"
+#include "common/hints.hpp"
+#include "hash_map.hpp"
 
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 namespace chunkpyramid {
 
 namespace {
 
-constexpr Index NONE = -1;
-
-// A hash table with open addressing: places in it hold the numbers of labels, whose statistics lie one after another.
+// The numbers of labels, whose statistics lie one after another.
 class Table {
 public:
     Table(LabelCounts& counts, int fields) : counts_(counts), fields_(fields) {}
-    ~Table() { std::free(places_); }
-    Table(const Table&) = delete;
-    Table& operator=(const Table&) = delete;
 
-    // Returns the statistics of a label, those of a new one zeros; nullptr if there is no memory for them.
-    std::int64_t* find(std::uint64_t label, bool& is_new) {
-        if (2 * (counts_.size + 1) > capacity_ && !grow()) {
+    // Returns the statistics of a label, those of a new one not set; nullptr if there is no memory for them.
+    ALWAYS_INLINE std::int64_t* find(std::uint64_t label, bool& is_new) {
+        const Index number = map_.find_or_add(label);
+        is_new = number == counts_.size;
+        if (is_new && !add(label)) {
             return nullptr;
         }
-        Index place = static_cast<Index>(mixed(label, seed_) & static_cast<std::uint64_t>(capacity_ - 1));
-        while (places_[place] != NONE) {
-            if (counts_.labels[places_[place]] == label) {
-                is_new = false;
-                return counts_.statistics + places_[place] * fields_;
-            }
-            place = (place + 1) & (capacity_ - 1);
-        }
-        is_new = true;
-        places_[place] = counts_.size;
-        counts_.labels[counts_.size] = label;
-        return counts_.statistics + counts_.size++ * fields_;
+        return counts_.statistics + number * fields_;
     }
 
     Index size() const { return counts_.size; }
 
 private:
-    bool grow() {
-        const Index capacity = capacity_ ? 2 * capacity_ : 256;
-        auto* places = static_cast<Index*>(std::malloc(static_cast<std::size_t>(capacity) * sizeof(Index)));
-        if (!places) {
-            return false;
-        }
-        std::free(places_);
-        places_ = places;
-        capacity_ = capacity;
-        // half of the places are ever taken
-        const auto most = static_cast<std::size_t>(capacity / 2);
-        auto* labels = static_cast<std::uint64_t*>(std::realloc(counts_.labels, most * sizeof(std::uint64_t)));
-        if (!labels) {
-            return false;
-        }
-        counts_.labels = labels;
-        auto* statistics = static_cast<std::int64_t*>(
-            std::realloc(counts_.statistics, most * static_cast<std::size_t>(fields_) * sizeof(std::int64_t)));
-        if (!statistics) {
-            return false;
-        }
-        counts_.statistics = statistics;
-        for (Index place = 0; place < capacity; ++place) {
-            places_[place] = NONE;
-        }
-        for (Index number = 0; number < counts_.size; ++number) {
-            Index place = static_cast<Index>(mixed(labels[number], seed_) & static_cast<std::uint64_t>(capacity - 1));
-            while (places_[place] != NONE) {
-                place = (place + 1) & (capacity - 1);
+    NEVER_INLINE bool add(std::uint64_t label) {
+        if (counts_.size == capacity_) {
+            const Index capacity = capacity_ ? 2 * capacity_ : 128;
+            const auto most = static_cast<std::size_t>(capacity);
+            auto* labels = static_cast<std::uint64_t*>(std::realloc(counts_.labels, most * sizeof(std::uint64_t)));
+            if (!labels) {
+                return false;
             }
-            places_[place] = number;
+            counts_.labels = labels;
+            auto* statistics = static_cast<std::int64_t*>(
+                std::realloc(counts_.statistics, most * static_cast<std::size_t>(fields_) * sizeof(std::int64_t)));
+            if (!statistics) {
+                return false;
+            }
+            counts_.statistics = statistics;
+            capacity_ = capacity;
         }
+        counts_.labels[counts_.size++] = label;
         return true;
     }
 
     LabelCounts& counts_;
     const int fields_;
-    const std::uint64_t seed_ = seed();
-    Index* places_ = nullptr;
     Index capacity_ = 0;
+    HashMap map_;
 };
 
 template <class Label>
@@ -193,11 +166,15 @@ bool count_as(const CountedArray& array, bool with_boxes, Index most, Index& vox
 bool count_labels(
     const CountedArray& array, bool with_boxes, Index most, Index& voxel, LabelCounts& counts) noexcept {
     counts = {nullptr, nullptr, 0};
-    switch (array.itemsize) {
-        case 1: return count_as<std::uint8_t>(array, with_boxes, most, voxel, counts);
-        case 2: return count_as<std::uint16_t>(array, with_boxes, most, voxel, counts);
-        case 4: return count_as<std::uint32_t>(array, with_boxes, most, voxel, counts);
-        default: return count_as<std::uint64_t>(array, with_boxes, most, voxel, counts);
+    try {
+        switch (array.itemsize) {
+            case 1: return count_as<std::uint8_t>(array, with_boxes, most, voxel, counts);
+            case 2: return count_as<std::uint16_t>(array, with_boxes, most, voxel, counts);
+            case 4: return count_as<std::uint32_t>(array, with_boxes, most, voxel, counts);
+            default: return count_as<std::uint64_t>(array, with_boxes, most, voxel, counts);
+        }
+    } catch (const std::bad_alloc&) {
+        return false;
     }
 }
 
