@@ -135,11 +135,15 @@ bool count_as(const CountedArray& array, bool with_boxes, Index most, Index& vox
 bool count_labels(
     const CountedArray& array, bool with_boxes, Index most, Index& voxel, LabelCounts& counts) noexcept {
     counts = {nullptr, nullptr, 0};
-    switch (array.itemsize) {
-        case 1: return count_as<std::uint8_t>(array, with_boxes, most, voxel, counts);
-        case 2: return count_as<std::uint16_t>(array, with_boxes, most, voxel, counts);
-        case 4: return count_as<std::uint32_t>(array, with_boxes, most, voxel, counts);
-        default: return count_as<std::uint64_t>(array, with_boxes, most, voxel, counts);
+    try {
+        switch (array.itemsize) {
+            case 1: return count_as<std::uint8_t>(array, with_boxes, most, voxel, counts);
+            case 2: return count_as<std::uint16_t>(array, with_boxes, most, voxel, counts);
+            case 4: return count_as<std::uint32_t>(array, with_boxes, most, voxel, counts);
+            default: return count_as<std::uint64_t>(array, with_boxes, most, voxel, counts);
+        }
+    } catch (const std::bad_alloc&) {
+        return false;
     }
 }
 

@@ -15,7 +15,7 @@ Index smallest_of_group(std::int64_t* leads_to, Index row) {
 
 }  // namespace
 
-bool join_labels(const Pair* pairs, Index count, Groups& groups) noexcept {
+bool join_labels(const Pair* pairs, Index count, Groups& groups) noexcept try {
     groups = {nullptr, nullptr, 0};
     Table<std::uint64_t> table(groups, 1);
     for (Index number = 0; number < count; ++number) {
@@ -43,6 +43,8 @@ bool join_labels(const Pair* pairs, Index count, Groups& groups) noexcept {
         groups.statistics[row] = smallest_of_group(groups.statistics, row);
     }
     return true;
+} catch (const std::bad_alloc&) {
+    return false;
 }
 
 }  // namespace chunkpyramid

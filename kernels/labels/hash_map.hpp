@@ -1,4 +1,4 @@
-// From labels to what belongs to them: a hash table with open addressing.
+// From labels, or pairs of them, to what belongs to them: a hash table with open addressing.
 #pragma once
 
 #include "common/axes.hpp"
@@ -10,8 +10,9 @@
 
 namespace chunkpyramid {
 
-// Numbers labels 0, 1, ... in the order in which they are put in. Throws std::bad_alloc.
-class HashMap {
+// Numbers keys 0, 1, ... in the order in which they are put in. Throws std::bad_alloc.
+template <class Key>
+class HashMapOf {
 public:
     static constexpr Index NONE = -1;
 
@@ -20,56 +21,56 @@ public:
     // Whether its places are more than the nearer caches hold, so that it pays to ask for them beforehand.
     bool is_large() const { return places_.size() > SMALL; }
 
-    ALWAYS_INLINE std::uint64_t hash(std::uint64_t label) const { return mixed(label, seed_); }
+    ALWAYS_INLINE std::uint64_t hash(const Key& key) const { return mixed(key, seed_); }
 
     ALWAYS_INLINE void prefetch(std::uint64_t hash) const { __builtin_prefetch(places_.data() + (hash & mask_)); }
 
-    // Returns the number of a label, or NONE.
-    ALWAYS_INLINE Index find(std::uint64_t label, std::uint64_t hash) const {
+    // Returns the number of a key, or NONE.
+    ALWAYS_INLINE Index find(const Key& key, std::uint64_t hash) const {
         std::uint64_t place = hash & mask_;
-        while (places_[place].number != NONE && places_[place].label != label) {
+        while (places_[place].number != NONE && !(places_[place].key == key)) {
             place = (place + 1) & mask_;
         }
         return places_[place].number;
     }
 
-    ALWAYS_INLINE Index find(std::uint64_t label) const { return find(label, hash(label)); }
+    ALWAYS_INLINE Index find(const Key& key) const { return find(key, hash(key)); }
 
-    // Returns the number of a label, that of a new one the size before the call.
-    ALWAYS_INLINE Index find_or_add(std::uint64_t label, std::uint64_t hash) {
+    // Returns the number of a key, that of a new one the size before the call.
+    ALWAYS_INLINE Index find_or_add(const Key& key, std::uint64_t hash) {
         std::uint64_t place = hash & mask_;
         while (places_[place].number != NONE) {
-            if (places_[place].label == label) {
+            if (places_[place].key == key) {
                 return places_[place].number;
             }
             place = (place + 1) & mask_;
         }
-        return add(label, hash);
+        return add(key, hash);
     }
 
-    ALWAYS_INLINE Index find_or_add(std::uint64_t label) { return find_or_add(label, hash(label)); }
+    ALWAYS_INLINE Index find_or_add(const Key& key) { return find_or_add(key, hash(key)); }
 
 private:
     struct Place {
-        std::uint64_t label;
+        Key key;
         Index number;
     };
 
-    NEVER_INLINE Index add(std::uint64_t label, std::uint64_t hash) {
+    NEVER_INLINE Index add(const Key& key, std::uint64_t hash) {
         // small tables are at most an eighth full, for then the first place is the right one most of the time
         const Index fullness = is_large() ? 2 : 8;
         if (fullness * (size_ + 1) > static_cast<Index>(places_.size())) {
-            std::vector<Place> larger(2 * places_.size(), Place{0, NONE});
+            std::vector<Place> larger(2 * places_.size(), Place{Key{}, NONE});
             const std::uint64_t mask = larger.size() - 1;
             for (const Place& old : places_) {
                 if (old.number != NONE) {
-                    put(larger, mask, old, mixed(old.label, seed_));
+                    put(larger, mask, old, mixed(old.key, seed_));
                 }
             }
             places_.swap(larger);
             mask_ = mask;
         }
-        put(places_, mask_, Place{label, size_}, hash);
+        put(places_, mask_, Place{key, size_}, hash);
         return size_++;
     }
 
@@ -85,9 +86,11 @@ private:
     static constexpr std::size_t SMALL = 1 << 13;
 
     const std::uint64_t seed_ = seed();
-    std::vector<Place> places_ = std::vector<Place>(FIRST, Place{0, NONE});
+    std::vector<Place> places_ = std::vector<Place>(FIRST, Place{Key{}, NONE});
     std::uint64_t mask_ = FIRST - 1;
     Index size_ = 0;
 };
+
+using HashMap = HashMapOf<std::uint64_t>;
 
 }  // namespace chunkpyramid

@@ -36,12 +36,12 @@ public:
                 values_[place] = static_cast<Value>(base_ | place);
             }
             if (MISSING == Missing::STOP) {
-                is_there_.resize(places, 0);
+                is_there_.resize(places / 64, 0);
             }
             for (Index at = 0; at < size; ++at) {
                 values_[keys[at] & mask_] = static_cast<Value>(values[at]);
                 if (MISSING == Missing::STOP) {
-                    is_there_[keys[at] & mask_] = 1;
+                    is_there_[(keys[at] & mask_) / 64] |= std::uint64_t{1} << (keys[at] % 64);
                 }
             }
             return;
@@ -119,7 +119,7 @@ private:
         const std::uint64_t place = label & mask_;
         is_there = (label & ~mask_) == base_;
         if (MISSING == Missing::STOP) {
-            is_there &= is_there_[place] != 0;
+            is_there &= is_there_[place / 64] >> (place % 64) & 1;
         }
         const Value missing = MISSING == Missing::KEEP ? static_cast<Value>(label) : fill_;
         return is_there ? values_[place] : missing;
@@ -178,7 +178,7 @@ private:
     std::uint64_t mask_ = 0;
     std::uint64_t base_ = 0;
     std::vector<Value> values_;
-    std::vector<unsigned char> is_there_;
+    std::vector<std::uint64_t> is_there_;  // a bit for each place, which stay in a cache
     HashMap map_;
 };
 

@@ -3,6 +3,7 @@
 
 #include "common/hints.hpp"
 #include "hash_map.hpp"
+#include "places.hpp"
 #include "runs.hpp"
 
 #include <algorithm>
@@ -14,27 +15,38 @@ namespace chunkpyramid {
 // Throws std::bad_alloc.
 class Numbers {
 public:
-    // A table has at most four times as many places as there are labels: it is never what takes the time.
-    explicit Numbers(Index most_labels)
-        : most_places_(std::min(MOST_PLACES, static_cast<std::uint64_t>(std::max(Index{64}, most_labels)) * 4)) {}
+    explicit Numbers(Index most_labels) : places_(most_labels) {}
 
     Index size() const { return static_cast<Index>(labels_.size()); }
     const std::vector<std::uint64_t>& labels() const { return labels_; }
     bool is_direct() const { return is_direct_; }
     bool is_large() const { return map_.is_large(); }
 
-    // Has to be called before any label is asked for that has none of other bits than these.
+    // Has to be called before any label is asked for that has others than these bits.
     void cover(std::uint64_t any, std::uint64_t all) {
-        if (is_direct_) {
-            cover_bits(any, all);
+        if (!is_direct_) {
+            return;
+        }
+        const std::uint64_t before = places_.size();
+        is_direct_ = places_.cover(any, all);
+        if (!is_direct_) {
+            table_ = std::vector<std::uint32_t>();
+            for (const std::uint64_t label : labels_) {
+                map_.find_or_add(label);
+            }
+        } else if (places_.size() != before) {
+            table_.assign(places_.size(), 0);
+            for (std::size_t number = 0; number < labels_.size(); ++number) {
+                table_[places_.of(labels_[number])] = static_cast<std::uint32_t>(number + 1);
+            }
         }
     }
 
     template <bool DIRECT>
     ALWAYS_INLINE Index find_or_add(std::uint64_t label) {
         if (DIRECT) {
-            const std::uint32_t place = places_[label & mask_];
-            return place ? static_cast<Index>(place) - 1 : add_direct(label);
+            const std::uint32_t next = table_[places_.of(label)];
+            return next ? static_cast<Index>(next) - 1 : add_direct(label);
         }
         const Index number = map_.find_or_add(label);
         if (number == size()) {
@@ -58,64 +70,16 @@ public:
         return hash;
     }
 
-    // The numbers in ascending order of the labels, if that is known; else empty.
-    std::vector<Index> ascending() const {
-        std::vector<Index> numbers;
-        if (is_direct_) {
-            numbers.reserve(labels_.size());
-            for (const std::uint32_t place : places_) {
-                if (place) {
-                    numbers.push_back(static_cast<Index>(place) - 1);
-                }
-            }
-        }
-        return numbers;
-    }
-
 private:
-    static constexpr std::uint64_t MOST_PLACES = std::uint64_t{1} << 21;
-
     NEVER_INLINE Index add_direct(std::uint64_t label) {
         labels_.push_back(label);
-        places_[label & mask_] = static_cast<std::uint32_t>(labels_.size());
+        table_[places_.of(label)] = static_cast<std::uint32_t>(labels_.size());
         return size() - 1;
     }
 
-    void cover_bits(std::uint64_t any, std::uint64_t all) {
-        any_ |= any;
-        all_ &= all;
-        const std::uint64_t varying = any_ ^ all_;
-        if ((varying & ~mask_) == 0 && !places_.empty()) {
-            return;
-        }
-        std::uint64_t places = 64;
-        while (places <= varying && places <= most_places_) {
-            places *= 2;
-        }
-        places_.clear();
-        if (places > most_places_) {
-            is_direct_ = false;
-            places_.shrink_to_fit();
-            for (const std::uint64_t label : labels_) {
-                map_.find_or_add(label);
-            }
-            return;
-        }
-        places_.resize(places, 0);
-        mask_ = places - 1;
-        base_ = all_ & ~mask_;
-        for (std::size_t number = 0; number < labels_.size(); ++number) {
-            places_[labels_[number] & mask_] = static_cast<std::uint32_t>(number + 1);
-        }
-    }
-
-    const std::uint64_t most_places_;
     bool is_direct_ = true;
-    std::uint64_t any_ = 0;
-    std::uint64_t all_ = ~std::uint64_t{0};
-    std::uint64_t mask_ = 0;
-    std::uint64_t base_ = 0;
-    std::vector<std::uint32_t> places_;
+    Places places_;
+    std::vector<std::uint32_t> table_;  // at the place of a label its number and one, or 0
     std::vector<std::uint64_t> labels_;
     HashMap map_;
 };

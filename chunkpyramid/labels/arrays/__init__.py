@@ -5,7 +5,8 @@ from chunkpyramid.labels.arrays.dtypes import fit_dtype, narrow_dtype, refit, wi
 from chunkpyramid.labels.arrays.mask import mask, mask_except
 from chunkpyramid.labels.arrays.memory_order import ascontiguousarray, asfortranarray, tobytes, transpose
 from chunkpyramid.labels.arrays.points import point_cloud
-from chunkpyramid.labels.arrays.remap import remap, remap_from_array, remap_from_array_kv
+from chunkpyramid.labels.arrays.remap import remap
+from chunkpyramid.labels.arrays.remap_from_arrays import remap_from_array, remap_from_array_kv
 from chunkpyramid.labels.arrays.renumber import renumber
 from chunkpyramid.labels.arrays.scan import foreground, indices, is_solid, is_sorted, minmax, pixel_pairs
 from chunkpyramid.labels.arrays.unique import unique

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from chunkpyramid.labels.arrays.in_memory import Array, check_kind, checked_scalar
-from chunkpyramid.labels.arrays.remap import as_keys, remap, rewrite
+from chunkpyramid.labels.arrays.remap import remap
+from chunkpyramid.labels.arrays.rewrite import as_keys, rewrite
 
 __all__ = ["mask", "mask_except"]
 

@@ -97,7 +97,7 @@ def unique(
         told.append(firsts.astype(np.int64 if is_fortran else index_dtype, copy=False))
     if return_inverse:
         inverse = np.empty(items.shape, inverse_dtype)
-        places = kernels.LabelLookup(_wide(uniques), np.arange(len(uniques), dtype=np.uint64), 8, "stop")
+        places = kernels.LabelLookup(_wide(uniques), np.arange(len(uniques), dtype=np.uint64), 8, "fill")
         bits, written = as_bits(items), as_bits(inverse)
         in_threads(lambda begin, end: places.apply(bits, written, begin, end), items.size, threads)
         shaped_inverse = shaped(inverse, array.shape, order)
