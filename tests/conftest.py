@@ -10,10 +10,14 @@ from typing import Any
 import dask
 import dask.multiprocessing
 import pytest
+from helpers.child import set_up_workers
 from hypothesis import HealthCheck, settings
 
 import chunkpyramid as cp
 from chunkpyramid.engine.process_memory import BASELINE
+
+# an interpreter takes more than a second to import the package, so the workers of most tests begin with it imported
+set_up_workers()
 
 # the machines that run the tests are shared, so how long an example takes says nothing
 settings.register_profile("chunkpyramid", deadline=None, suppress_health_check=[HealthCheck.too_slow])

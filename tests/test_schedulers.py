@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from helpers.child import set_up_workers
 from helpers.cluster import cluster
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
@@ -89,7 +90,8 @@ def test_all_schedulers_write_the_same_bytes(
     name: str, source: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     calls: list[tuple[int, int]] = []
-    with scheduler(name):
+    # in new interpreters, as by default
+    with set_up_workers("spawn"), scheduler(name):
         zarrs = cp.build_pyramid(source, tmp_path / "zarr", progress=lambda *call: calls.append(call), **OPTIONS)
         cp.build_pyramid(da.from_array(VOXELS, chunks=(20, 9, 37)), tmp_path / "dask", **OPTIONS)
     assert zarrs.plan is not None

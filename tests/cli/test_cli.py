@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import zarr
 from click.testing import CliRunner, Result
+from helpers.child import run as run_in_process
 
 import chunkpyramid as cp
 from chunkpyramid.cli.main import cli, with_switches
@@ -40,6 +41,13 @@ def run(*arguments: str) -> Result:
     return result
 
 
+# all that a process does, from within one in which the package is imported
+PROGRAM = """
+import warnings
+from chunkpyramid.cli.main import main
+warnings.simplefilter("error")
+main()
+"""
 COMMAND = [sys.executable, "-W", "error", "-m", "chunkpyramid"]
 # a process that starts in another directory is to find the package that is tested
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(cp.__file__).parent.parent), "TERM": "xterm", "COLUMNS": "80"}
@@ -280,7 +288,7 @@ def test_errors_are_one_line(arguments: list[str], message: str, source: str, tm
     broken = {"version": "0.5", "multiscales": [{"axes": 3, "datasets": [{"path": "0"}]}]}
     zarr.create_group(tmp_path / "broken.zarr", attributes={"ome": broken})
     zarr.create_group(tmp_path / "full.zarr", attributes={"mine": 1})
-    done = process(*arguments, cwd=tmp_path)
+    done = run_in_process(PROGRAM, *arguments, folder=tmp_path)
     assert done.returncode == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -322,10 +330,13 @@ def test_no_progress_bar_in_a_pipe(source: str, target: str) -> None:
 
 def test_a_progress_bar_on_a_terminal(source: str, target: str) -> None:
     master, slave = pty.openpty()
-    with open(master, "rb", buffering=0) as terminal:
-        command = [*COMMAND, "build", source, target]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=slave, timeout=120, env=ENVIRONMENT)
+    command = [*COMMAND, "build", source, target]
+    with (
+        open(master, "rb", buffering=0) as terminal,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=slave, env=ENVIRONMENT) as done,
+    ):
         os.close(slave)
+        # while it runs, for a terminal that nobody reads is full soon, and then the process waits
         shown = b""
         try:
             while part := terminal.read(4096):

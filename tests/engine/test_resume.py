@@ -5,9 +5,8 @@ from __future__ import annotations
 import gc
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ import pytest
 import xarray as xr
 import zarr
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+from helpers.child import run
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, WrapperStore, ZipStore
 
 import chunkpyramid as cp
 from chunkpyramid.engine.flags import Flags
 from chunkpyramid.engine.journal import Journal
-from chunkpyramid.pyramid.plan import Stage
+from chunkpyramid.pyramid.plan import PyramidPlan, Stage
 
 SHAPE = (33, 40, 37)
 VOXELS = np.random.default_rng(0).integers(0, 60000, SHAPE, dtype=np.uint16)
@@ -76,7 +76,7 @@ def target(kept: Path, tmp_path: Path) -> Path:
 def killed(source: Path, target: Path | None, at: int, how: str = "exit", **options: Any) -> None:
     """Run a build in a process of its own, which dies after ``at`` blocks."""
     arguments = [str(source), str(target or ""), str(at), how, repr(OPTIONS | options)]
-    done = subprocess.run([sys.executable, "-c", CHILD, *arguments], capture_output=True, text=True, check=False)
+    done = run(CHILD, *arguments)
     assert done.returncode == (7 if how == "exit" else -signal.SIGKILL), done.stderr
 
 
@@ -93,6 +93,15 @@ def relative_contents(root: Path) -> dict[str, bytes]:
     }
 
 
+@cache
+def whole_build(source: Path, options: str) -> tuple[dict[str, bytes], PyramidPlan]:
+    """What a build leaves that nobody disturbs, and its plan."""
+    target = source.parent / f"whole-{options}.zarr"
+    plan = cp.build_pyramid(source, target, **OPTIONS | eval(options)).plan
+    assert plan is not None
+    return relative_contents(target), plan
+
+
 @pytest.mark.parametrize(("how", "fraction"), [("exit", 0.0), ("kill", 0.4), ("exit", 0.95), ("exit", 1.0)])
 @pytest.mark.parametrize(
     "options", [{}, {"shards": 16}, {"method": "mode", "zarr_format": 2}, {"method": "exact_mode"}], ids=str
@@ -100,10 +109,9 @@ def relative_contents(root: Path) -> dict[str, bytes]:
 def test_a_killed_build_ends_byte_for_byte_as_one_that_was_not(
     tmp_path: Path, source: Path, how: str, fraction: float, options: dict[str, Any]
 ) -> None:
-    whole = cp.build_pyramid(source, tmp_path / "whole.zarr", **OPTIONS | options)
-    assert whole.plan is not None
-    assert len(whole.plan.stages) > 1
-    at = max(1, int(fraction * whole.plan.tasks))
+    whole, plan = whole_build(source, repr(options))
+    assert len(plan.stages) > 1
+    at = max(1, int(fraction * plan.tasks))
     target = tmp_path / "target.zarr"
     killed(source, target, at, how, **options)
     with pytest.raises(cp.BuildError, match="has not been finished"):
@@ -111,9 +119,9 @@ def test_a_killed_build_ends_byte_for_byte_as_one_that_was_not(
 
     calls: list[tuple[int, int]] = []
     pyramid = cp.build_pyramid(source, target, progress=lambda *call: calls.append(call), **OPTIONS | options)
-    assert calls[0][0] >= min(at, whole.plan.stages[0].tasks)
-    assert calls[-1] == (whole.plan.tasks, whole.plan.tasks)
-    assert relative_contents(target) == relative_contents(tmp_path / "whole.zarr")
+    assert calls[0][0] >= min(at, plan.stages[0].tasks)
+    assert calls[-1] == (plan.tasks, plan.tasks)
+    assert relative_contents(target) == whole
     assert [level.shape for level in cp.open_pyramid(target).levels] == [level.shape for level in pyramid.levels]
 
 

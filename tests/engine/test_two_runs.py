@@ -9,13 +9,15 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from helpers.child import Child, started
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import chunkpyramid as cp
@@ -58,21 +60,21 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source.zarr"
 
 
-def start(source: Path, target: Path, at: int, **options: Any) -> subprocess.Popen[str]:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(source), str(target), str(at), repr(OPTIONS | options)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "waiting\n"
-    return child
+@contextmanager
+def waiting(source: Path, target: Path, at: int, **options: Any) -> Iterator[Child]:
+    with started(CHILD, str(source), str(target), str(at), repr(OPTIONS | options)) as child:
+        assert child.stdout.readline() == "waiting\n"
+        yield child
 
 
-def go_on(child: subprocess.Popen[str]) -> str:
-    out, _ = child.communicate("\n", timeout=120)
-    return out
+def killed(source: Path, target: Path, at: int) -> None:
+    with waiting(source, target, at) as child:
+        child.kill()
+        assert child.end().returncode == -signal.SIGKILL
+
+
+def go_on(child: Child) -> str:
+    return child.end("\n").stdout
 
 
 def assert_right(target: Any, **options: Any) -> None:
@@ -89,14 +91,14 @@ def files(root: Path) -> set[str]:
 @pytest.mark.parametrize("options", [{}, {"method": "max", "overwrite": True, "chunks": 8}], ids=["same", "other"])
 def test_the_newer_run_takes_over(at: int, options: dict[str, Any], source: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.zarr"
-    older = start(source, target, at)
-    record = json.loads((target / ".chunkpyramid" / "run").read_bytes())
-    assert (record["number"], record["host"], record["pid"]) == (1, socket.gethostname(), older.pid)
-    newer = start(source, target, at + 3, **options)
-    message = go_on(older)
-    assert message.startswith("OvertakenError")
-    assert f"run 2 of process {newer.pid} on {socket.gethostname()}, begun 20" in message
-    assert go_on(newer) == "ok\n"
+    with waiting(source, target, at) as older:
+        record = json.loads((target / ".chunkpyramid" / "run").read_bytes())
+        assert (record["number"], record["host"], record["pid"]) == (1, socket.gethostname(), older.pid)
+        with waiting(source, target, at + 3, **options) as newer:
+            message = go_on(older)
+            assert message.startswith("OvertakenError")
+            assert f"run 2 of process {newer.pid} on {socket.gethostname()}, begun 20" in message
+            assert go_on(newer) == "ok\n"
     assert_right(target, **{key: value for key, value in options.items() if key != "overwrite"})
     cp.build_pyramid(source, tmp_path / "whole.zarr", **OPTIONS | options)
     assert files(target) == files(tmp_path / "whole.zarr")
@@ -107,10 +109,10 @@ def test_what_an_older_run_has_in_hand_cannot_land_after_the_newer_has_finished(
     at: int, source: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "target.zarr"
-    older = start(source, target, at, method="min", chunks=8)
-    cp.build_pyramid(source, target, **OPTIONS, overwrite=True)
-    before = {name: (target / name).read_bytes() for name in files(target)}
-    message = go_on(older)
+    with waiting(source, target, at, method="min", chunks=8) as older:
+        cp.build_pyramid(source, target, **OPTIONS, overwrite=True)
+        before = {name: (target / name).read_bytes() for name in files(target)}
+        message = go_on(older)
     assert message.startswith("OvertakenError")
     assert "has ended" in message
     assert {name: (target / name).read_bytes() for name in files(target)} == before
@@ -120,10 +122,7 @@ def test_what_an_older_run_has_in_hand_cannot_land_after_the_newer_has_finished(
 def test_a_run_that_was_killed_is_taken_over_whatever_it_left(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.zarr"
     for at in (1, 2, 4, 7):
-        child = start(source, target, at)
-        child.kill()
-        child.communicate()
-        assert child.returncode == -signal.SIGKILL
+        killed(source, target, at)
     cp.build_pyramid(source, target, **OPTIONS)
     assert_right(target)
     assert not [name for name in files(target) if "partial" in name or "chunkpyramid" in name]
@@ -204,9 +203,7 @@ def test_in_other_stores_nothing_is_begun_anew_while_another_run_lives(kind: str
 def test_flags_carry_the_number_of_their_run(source: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.zarr"
     for at in (3, 5):
-        child = start(source, target, at)
-        child.kill()
-        child.communicate()
+        killed(source, target, at)
     told = [json.loads(path.read_bytes()) for path in (target / ".chunkpyramid").glob("begun/*/*/*")]
     assert {entry["run"] for entry in told} <= {1, 2}
     assert 2 in {entry["run"] for entry in told}

@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from helpers.child import start_server
+
 
 @contextmanager
 def cluster(*, processes: bool, threads_per_worker: int = 4) -> Iterator[Any]:
     """Yield a cluster of two workers, which is what Dask uses meanwhile."""
     distributed = pytest.importorskip("distributed")
+    if processes:
+        start_server()
     with (
         warnings.catch_warnings(),
         distributed.LocalCluster(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from functools import reduce
@@ -20,6 +18,7 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 import zarr
+from helpers.child import started
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -257,11 +256,11 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     zarr.create_array(path, data=volume, chunks=(8, 16, 16))
     done = target / ".chunkpyramid" / "done" / "0" / "0.0.0"
     for most in (2, 6):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(target)])
-        while child.poll() is None and (not done.is_dir() or len(os.listdir(done)) < most):
-            time.sleep(0.001)
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
+        with started(CHILD, str(path), str(target)) as child:
+            while not child.has_ended and (not done.is_dir() or len(os.listdir(done)) < most):
+                time.sleep(0.001)
+            child.kill()
+            assert child.end().returncode == -signal.SIGKILL
     steps: list[int] = []
     table = cp.labels.contacts(path, target=target, connectivity=26, progress=lambda so_far, _: steps.append(so_far))
     assert steps[0] >= 6

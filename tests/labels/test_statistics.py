@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
+from helpers.child import started
 from zarr.storage import MemoryStore
 
 import chunkpyramid as cp
@@ -310,11 +308,11 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     zarr.create_array(path, data=volume, chunks=(8, 16, 16))
     done = target / ".chunkpyramid" / "done" / "0" / "0.0.0"
     for most in (2, 6):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(target)])
-        while child.poll() is None and (not done.is_dir() or len(os.listdir(done)) < most):
-            time.sleep(0.001)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        with started(CHILD, str(path), str(target)) as child:
+            while not child.has_ended and (not done.is_dir() or len(os.listdir(done)) < most):
+                time.sleep(0.001)
+            child.kill()
+            child.end()
     table = cp.labels.statistics(path, target=target, background=None)
     assert table == cp.labels.statistics(volume, background=None)
     assert not (target / ".chunkpyramid").exists()

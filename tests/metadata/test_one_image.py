@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,15 @@ def labels(target: Any, zarr_format: int = 3) -> zarr.Group:
     return zarr.open_group(target, mode="r+")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of such an image in either format, to be copied."""
+    folder = tmp_path_factory.mktemp("made")
+    for zarr_format in (2, 3):
+        labels(folder / str(zarr_format), zarr_format)
+    return folder
+
+
 HANDLES: dict[str, Callable[[Path, str], Any]] = {
     "path": lambda root, level: root / level,
     "string": lambda root, level: f"{root}/{level}",
@@ -62,10 +72,10 @@ HANDLES: dict[str, Callable[[Path, str], Any]] = {
 @pytest.mark.parametrize("handle", HANDLES)
 @pytest.mark.parametrize("level", ["0", "1"])
 def test_a_level_is_the_same_image_however_it_is_named(
-    handle: str, level: str, zarr_format: int, tmp_path: Path
+    handle: str, level: str, zarr_format: int, made: Path, tmp_path: Path
 ) -> None:
     root = tmp_path / "image.zarr"
-    labels(root, zarr_format)
+    shutil.copytree(made / str(zarr_format), root)
     before = contents(root)
     pyramid = cp.build_pyramid(HANDLES[handle](root, level), tmp_path / "new.zarr", levels=1)
     assert pyramid.method == "mode"

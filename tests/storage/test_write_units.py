@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -208,16 +209,23 @@ BLANK: dict[str, tuple[str, Any, Any, str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("form", [{"zarr_format": 2}, {"zarr_format": 3}, {"zarr_format": 3, "shards": 8}], ids=str)
-@pytest.mark.parametrize("blank", BLANK.values(), ids=BLANK)
-@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning:oracles")
-def test_volumes_that_are_mostly_blank(blank: Any, form: dict[str, Any]) -> None:
-    method, value, fill, dtype, options = blank
+@cache
+def levels_of_blank(name: str) -> list[np.ndarray]:
+    """The levels of a volume of `BLANK`, whose references take longer than its build."""
+    method, value, _, dtype, options = BLANK[name]
     volume = mostly(value, dtype)
+    return [volume, *oracle_levels(volume, [(2, 2, 2)] * 2, method, **options)]
+
+
+@pytest.mark.parametrize("form", [{"zarr_format": 2}, {"zarr_format": 3}, {"zarr_format": 3, "shards": 8}], ids=str)
+@pytest.mark.parametrize("blank", BLANK)
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning:oracles")
+def test_volumes_that_are_mostly_blank(blank: str, form: dict[str, Any]) -> None:
+    method, _, fill, dtype, options = BLANK[blank]
+    volume, *_ = expected = levels_of_blank(blank)
     source = zarr.create_array({}, data=volume, chunks=(8, 8, 8), fill_value=fill, zarr_format=form["zarr_format"])
     store = Noting(MemoryStore())
     pyramid = cp.build_pyramid(source, store, method=method, chunks=4, levels=2, **form, **options)
-    expected = [volume, *oracle_levels(volume, [(2, 2, 2)] * 2, method, **options)]
     bits = np.dtype(dtype).newbyteorder("=")
     for level, wanted in zip(pyramid.levels, expected, strict=True):
         assert level.fill_value == fill or (level.fill_value != level.fill_value and fill != fill)
@@ -258,7 +266,7 @@ def test_pieces_of_zeros_are_not_computed(method: str) -> None:
             cp.build_pyramid(source, MemoryStore(), method=method, levels=3, chunks=16)
         return counted["reduce_levels"]
 
-    volume = np.zeros((64, 600, 600), np.uint8)
+    volume = np.zeros((64, 400, 400), np.uint8)
     assert calls(volume) == 0
     volume[0, 0, 0] = 1
     one = calls(volume)

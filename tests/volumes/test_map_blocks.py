@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 import zarr
+from helpers.child import run, started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.storage import MemoryStore
@@ -180,12 +178,13 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     zarr.create_array(path, data=volume, chunks=(4, 16, 16))
     done = target / ".chunkpyramid" / "done" / "0" / "0.0.0"
     for most in (2, 5, 9):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), str(target)])
-        while child.poll() is None and (not done.is_dir() or len(os.listdir(done)) < most):
-            time.sleep(0.001)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    subprocess.run([sys.executable, "-c", CHILD, str(path), str(target)], check=True)
+        with started(CHILD, str(path), str(target)) as child:
+            while not child.has_ended and (not done.is_dir() or len(os.listdir(done)) < most):
+                time.sleep(0.001)
+            child.kill()
+            child.end()
+    done = run(CHILD, str(path), str(target))
+    assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(cp.open_volume(target)[:], ~volume)
     assert not (target / ".chunkpyramid").exists()
 
