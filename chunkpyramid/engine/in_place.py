@@ -16,6 +16,7 @@ import zarr
 
 from chunkpyramid.boxes import Box, Shape, tile
 from chunkpyramid.engine.operation import Output, Wrapper, Writer
+from chunkpyramid.engine.runs import Run
 from chunkpyramid.engine.stage import Stage
 from chunkpyramid.errors import BuildError
 from chunkpyramid.storage.chunk_io import ChunkWriter, erase_torn
@@ -28,11 +29,12 @@ __all__ = ["InPlace", "StagedOutput"]
 
 @dataclass(frozen=True)
 class StagedOutput:
-    """An array that is written by way of the folder ``path`` of its store."""
+    """An array that is written by way of the folder ``path`` of its store, for as long as the ``run`` is the newest."""
 
     name: str
     array: zarr.Array[Any]
     path: str
+    run: Run
 
     @property
     def store(self) -> Any:
@@ -55,6 +57,8 @@ class StagedOutput:
 
     def mark(self, index: Shape, folder: str) -> Mapping[str, Any]:
         """Tell that a block is staged in a folder; if another try has told so before, that one counts."""
+        # a task that comes too late would stage what is made already
+        self.run.check()
         before = self.staged(index)
         if before is not None:
             return before
@@ -64,6 +68,7 @@ class StagedOutput:
 
     def replace_block(self, block: Box, told: Mapping[str, Any]) -> None:
         """Replace the write units of a block by those that are staged; done twice it is as done once."""
+        self.run.check()
         array = chunked(self.array)
         staged = at_folder(array, told["folder"])
         there = set(told["units"])

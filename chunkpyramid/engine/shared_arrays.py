@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 from uuid import uuid4
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -107,23 +108,25 @@ class SharedArrays:
 
 
 @dataclass
-class Copy:
-    """The copy of this process: of the arrays which were asked for last."""
+class Copies:
+    """The copies of this process: of the arrays that tasks have, and of those which were asked for last."""
 
     lock: Lock = field(default_factory=Lock)
-    arrays: SharedArrays | None = None
+    by_token: WeakValueDictionary[str, SharedArrays] = field(default_factory=WeakValueDictionary)
+    last: SharedArrays | None = None
 
 
 # a cache and nothing else: without it every task would read the arrays again
-COPY = Copy()
+COPIES = Copies()
 
 
 def _loaded(place: Place) -> SharedArrays:
     """Return the arrays that are stored at a place, read once in a process."""
-    with COPY.lock:
-        known = COPY.arrays
-        if known is None or known.place is None or known.place.token != place.token:
-            # the one before goes first
-            COPY.arrays = known = None
-            COPY.arrays = known = SharedArrays(place.load(), place)
+    with COPIES.lock:
+        known = COPIES.by_token.get(place.token)
+        if known is None:
+            # the one before goes first, unless tasks have it
+            COPIES.last = None
+            known = COPIES.by_token[place.token] = SharedArrays(place.load(), place)
+        COPIES.last = known
         return known

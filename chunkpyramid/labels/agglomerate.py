@@ -12,7 +12,7 @@ from chunkpyramid.labels import arrays
 from chunkpyramid.labels.label_groups import groups_of_pairs
 from chunkpyramid.labels.label_map import LabelMap, read_columns
 from chunkpyramid.labels.remap import remap_volume
-from chunkpyramid.labels.volumes_or_arrays import is_in_memory, refuse_options
+from chunkpyramid.labels.volumes_or_arrays import is_in_memory
 from chunkpyramid.sources.volume import Volume
 from chunkpyramid.volumes.options import VolumeOptions
 
@@ -59,8 +59,7 @@ def agglomerate(
     >>> cp.labels.agglomerate(np.array([[5, 7, 8], [9, 0, 3]]), [(9, 7), (5, 9)]).tolist()
     [[5, 5, 8], [5, 0, 3]]
     """
-    if is_in_memory(source, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(source, target, options):
         array = np.asarray(source)
         known = _groups(pairs, None)
         at, found = known.find(arrays.unique(array))

@@ -30,7 +30,7 @@ from chunkpyramid.labels.arrays.components import ComponentRules, checked_dtype,
 from chunkpyramid.labels.component_cells import CellGrid, CellRecords
 from chunkpyramid.labels.component_merge import merge_components
 from chunkpyramid.labels.component_passes import NAME, CellLabeller, FindComponents, NumberedOutput, WriteNumbers
-from chunkpyramid.labels.volumes_or_arrays import is_in_memory, refuse_options
+from chunkpyramid.labels.volumes_or_arrays import is_in_memory
 from chunkpyramid.pyramid.build import carry_out
 from chunkpyramid.pyramid.check_arguments import check_build
 from chunkpyramid.pyramid.checked_build import CheckedBuild
@@ -42,7 +42,7 @@ from chunkpyramid.sources.volume import Volume, open_volume
 from chunkpyramid.storage.groups import empty_group
 from chunkpyramid.storage.keys import fetch, put
 from chunkpyramid.storage.nodes import METADATA_FILES
-from chunkpyramid.volumes.options import VolumeOptions
+from chunkpyramid.volumes.options import VolumeOptions, check_options
 
 __all__ = ["connected_components"]
 
@@ -126,8 +126,7 @@ def connected_components(
     >>> volume[:].tolist()
     [[1, 1, 0, 2], [0, 1, 0, 2], [0, 0, 0, 0]]
     """
-    if is_in_memory(source, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(source, target, options):
         return arrays.connected_components(
             source, connectivity=connectivity, background=background, threshold=threshold, dust=dust, dtype=dtype
         )
@@ -135,6 +134,7 @@ def connected_components(
         raise ArgumentError(
             "target is needed for a volume that is not in memory: the result goes to a group of its own"
         )
+    check_options(options, VolumeOptions)
     told: dict[str, Any] = {**options}
     resume = true_or_false(told.pop("resume", True), "resume")
     overwrite = true_or_false(told.pop("overwrite", False), "overwrite")

@@ -188,7 +188,7 @@ class ContactTable(ExportedTable, Mapping[tuple[int, int], ContactRow]):
 
         axes = _spatial_axes(self.coordinates)
         return xr.Dataset(
-            {name: (("contact", "axis")[: values.ndim], values) for name, values in self._columns().items()},
+            {name: (("contact", "axis")[: values.ndim], values) for name, values in self.columns().items()},
             {
                 "axis": np.array([axis.name for axis in axes], dtype=np.str_),
                 "unit": ("axis", np.array([axis.unit or "" for axis in axes], dtype=np.str_)),
@@ -212,7 +212,7 @@ class ContactTable(ExportedTable, Mapping[tuple[int, int], ContactRow]):
         index = pd.MultiIndex.from_arrays([self.first, self.second], names=["first", "second"])
         return pd.DataFrame(told, index=index)
 
-    def _columns(self) -> dict[str, npt.NDArray[Any]]:
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
         return {name: getattr(self, name) for name in (*COLUMNS, "faces", "area")}
 
 
@@ -222,7 +222,7 @@ def _spatial_axes(coordinates: Coordinates) -> Sequence[Axis]:
 
 def save_contacts(group: zarr.Group, counts: ContactCounts, coordinates: Coordinates) -> list[str]:
     """Write contacts to a group that xarray opens, and return the names of its arrays."""
-    columns = ContactTable(counts, coordinates)._columns()
+    columns = ContactTable(counts, coordinates).columns()
     return save_columns(group, columns, "contact", _spatial_axes(coordinates))
 
 

@@ -15,7 +15,7 @@ from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.label_statistics import count_volume
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
 from chunkpyramid.labels.table import LabelTable
-from chunkpyramid.labels.volumes_or_arrays import is_in_memory, refuse_options
+from chunkpyramid.labels.volumes_or_arrays import is_in_memory
 from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume
 from chunkpyramid.volumes.options import VolumeOptions
@@ -72,13 +72,12 @@ def dust(
     least = whole_number(threshold, "threshold", least=0)
     if table is not None and not isinstance(table, LabelTable):
         raise ArgumentError(f"table must be what statistics returns, but {type(table).__name__} was given")
-    if is_in_memory(source, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(source, target, options):
         array = np.asarray(source)
         labels, counts = arrays.unique(array, return_counts=True) if table is None else (table.label, table.count)
         masked: npt.NDArray[Any] = arrays.mask(array, labels[counts < least], in_place)
         return masked
-    check_place(target, in_place)
+    check_place(target, in_place, options)
     opened = open_labels(source, options.get("axes"), options.get("storage_options"), writable=in_place)
 
     def small() -> LabelMap:

@@ -17,7 +17,7 @@ from chunkpyramid.boxes import Box
 from chunkpyramid.digests import digest_of
 from chunkpyramid.engine.shared_arrays import SharedArrays
 from chunkpyramid.errors import ArgumentError, MissingLabelError
-from chunkpyramid.labels.arrays.remap import Missing, rewrite
+from chunkpyramid.labels.arrays.rewrite import Missing, rewrite
 from chunkpyramid.labels.arrays.unique import unique
 from chunkpyramid.storage.locations import is_local_path
 from chunkpyramid.storage.nodes import level_array, open_node
@@ -29,6 +29,8 @@ Labels = npt.NDArray[Any]
 # So many labels are looked up in a table that is made anew for each piece; of larger maps only the labels of the piece
 # are.
 FEW_LABELS = 2**14
+
+LARGEST = np.iinfo(np.int64).max
 
 # of the group in the scratch group that a large map is stored in
 NAME = "table"
@@ -88,7 +90,9 @@ class LabelMap:
 
     @property
     def digest(self) -> str:
-        return f"{digest_of(self.old)} {digest_of(self.new)}"
+        new = self.new if self.new.dtype.kind == "u" and self.new.itemsize == 8 else self.new.astype(np.int64)
+        # the same for equal numbers, whatever holds them
+        return f"{digest_of(self.old)} {digest_of(new if new.max(initial=0) > LARGEST else new.astype(np.int64))}"
 
     @property
     def is_idempotent(self) -> bool:

@@ -15,7 +15,7 @@ from chunkpyramid.labels.label_map import LabelMap, MapLabels
 from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume
 from chunkpyramid.volumes.change_in_place import change_in_place
-from chunkpyramid.volumes.options import VolumeOptions
+from chunkpyramid.volumes.options import VolumeOptions, check_options
 from chunkpyramid.volumes.write_volume import BlockFunction, write_volume
 
 __all__ = ["Change", "check_place", "map_volume"]
@@ -62,8 +62,14 @@ class Change:
         )
 
 
-def check_place(target: Any, in_place: bool) -> None:
-    """Raise `ArgumentError` unless a volume is to go to a target, or to be changed in place."""
+def check_place(target: Any, in_place: bool, options: VolumeOptions) -> None:
+    """Raise `ArgumentError` unless a volume is to go to a target, or to be changed in place, and options are known."""
+    if not isinstance(in_place, bool | np.bool_):
+        raise ArgumentError(
+            f"in_place must be True or False, but {in_place!r} was given: if that is where the result is to go, pass "
+            "target="
+        )
+    check_options(options, VolumeOptions)
     if target is None and not in_place:
         raise ArgumentError(
             "target is needed for a volume that is not in memory: give one, or in_place=True to change the volume"
@@ -81,11 +87,12 @@ def map_volume(
     options: VolumeOptions,
     *,
     is_idempotent: bool = False,
+    check: Callable[[], None] | None = None,
 ) -> tuple[Volume, LabelMap | None]:
     """Write the labels that a change makes, to a target or, if that is None, in place, and return the map too.
 
     ``labels`` is the map, or what computes it of a volume that is to be changed in place, before it is changed. There
-    is no map if that was changed by an identical call before.
+    is no map if that was changed by an identical call before. In place ``check`` is called before anything is changed.
     """
     if target is not None:
         known = (labels if isinstance(labels, LabelMap) else labels()).within(source.dtype)
@@ -110,6 +117,8 @@ def map_volume(
         return change.function(used[-1], dtype)
 
     def prepared() -> LabelMap:
+        if check is not None:
+            check()
         return labels if isinstance(labels, LabelMap) else labels()
 
     volume = change_in_place(source, told, prepared, function, options, is_idempotent=is_idempotent)

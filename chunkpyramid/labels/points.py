@@ -16,10 +16,10 @@ from chunkpyramid.engine.reduce_job import ReduceJob
 from chunkpyramid.engine.result import ResultPlace
 from chunkpyramid.labels import arrays
 from chunkpyramid.labels.label_source import open_labels
-from chunkpyramid.labels.volumes_or_arrays import box_index, is_in_memory, refuse_options
+from chunkpyramid.labels.volumes_or_arrays import box_index, is_in_memory
 from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
-from chunkpyramid.volumes.options import ReadOptions
+from chunkpyramid.volumes.options import ReadOptions, check_options
 
 __all__ = ["extremes", "foreground", "minmax", "pixel_pairs", "point_cloud"]
 
@@ -58,9 +58,9 @@ def minmax(arr: Any, **options: Unpack[ReadOptions]) -> tuple[Any, Any]:
     >>> tuple(map(int, cp.labels.minmax(np.array([[3, 7], [9, 5]]))))
     (3, 9)
     """
-    if is_in_memory(arr, None):
-        refuse_options(options, "for an array in memory")
+    if is_in_memory(arr, None, options):
         return arrays.minmax(arr)
+    check_options(options, ReadOptions)
     opened = open_source(arr, options.get("axes"), storage_options=options.get("storage_options"))
     return extremes(opened, options)
 
@@ -89,9 +89,9 @@ def foreground(arr: Any, **options: Unpack[ReadOptions]) -> int:
     >>> cp.labels.foreground(np.array([[3, 0], [0, 5]]))
     2
     """
-    if is_in_memory(arr, None):
-        refuse_options(options, "for an array in memory")
+    if is_in_memory(arr, None, options):
         return arrays.foreground(arr)
+    check_options(options, ReadOptions)
     opened = open_source(arr, options.get("axes"), storage_options=options.get("storage_options"))
     return int(cast("Labels", _reduced("labels.foreground", opened, _foreground, np.add, options, bytes_per_voxel=1)))
 
@@ -122,9 +122,9 @@ def pixel_pairs(labels: Any, **options: Unpack[ReadOptions]) -> int:
     >>> cp.labels.pixel_pairs(np.array([[5, 5, 7], [7, 0, 5]]))
     2
     """
-    if is_in_memory(labels, None):
-        refuse_options(options, "for an array in memory")
+    if is_in_memory(labels, None, options):
         return arrays.pixel_pairs(labels)
+    check_options(options, ReadOptions)
     opened = open_source(labels, options.get("axes"), storage_options=options.get("storage_options"))
     ndim = len(opened.shape)
     after = Halo((0,) * ndim, (0,) * (ndim - 1) + (1,))
@@ -133,14 +133,15 @@ def pixel_pairs(labels: Any, **options: Unpack[ReadOptions]) -> int:
 
 
 def point_cloud(arr: Any, shell: bool = False, **options: Unpack[ReadOptions]) -> dict[int, npt.NDArray[Any]]:
-    """Return the coordinates of the voxels of every label but zero.
+    """Return the coordinates of the voxels of every label but zero, or of those at the surface of labels.
 
     Parameters
     ----------
     arr, **options
         As for `minmax`. The coordinates themselves have to fit in memory, beside what the limit allows.
     shell : bool
-        Only of the voxels that touch another label, or the end of the volume, with a face, an edge or a corner.
+        Only of the voxels at the surface of labels, those of the background too: voxels with a face that belongs to the
+        end of the volume or to another label. Arrays in memory need three axes for that.
 
     Returns
     -------
@@ -159,10 +160,10 @@ def point_cloud(arr: Any, shell: bool = False, **options: Unpack[ReadOptions]) -
     >>> {label: points.tolist() for label, points in cp.labels.point_cloud(np.array([[3, 0], [3, 5]])).items()}
     {3: [[0, 0], [1, 0]], 5: [[1, 1]]}
     """
-    if is_in_memory(arr, None):
-        refuse_options(options, "for an array in memory")
+    if is_in_memory(arr, None, options):
         found: dict[int, npt.NDArray[Any]] = arrays.point_cloud(arr, shell)
         return found
+    check_options(options, ReadOptions)
     opened = open_labels(arr, options.get("axes"), options.get("storage_options"))
     ndim = len(opened.shape)
     halo = Halo.around((1,) * ndim) if shell else None
@@ -264,23 +265,22 @@ class Points:
         inner = values[box.relative_to(around.start).slices]
         wanted = inner != 0
         if self.halo is not None:
-            wanted &= _touching_others(values, around, self.shape)[box.relative_to(around.start).slices]
+            wanted = _at_the_surface(values, around, self.shape)[box.relative_to(around.start).slices]
         index = np.flatnonzero(wanted)
         yield {"label": np.ascontiguousarray(inner).reshape(-1)[index], "voxel": box_index(box, self.shape, index)}
 
 
-def _touching_others(values: Labels, box: Box, shape: Shape) -> npt.NDArray[np.bool_]:
-    """Return which voxels are not surrounded by their own label; beyond the volume there are others."""
-    lowest, highest = values, values
-    outside = np.zeros(values.shape, np.bool_)
+def _at_the_surface(values: Labels, box: Box, shape: Shape) -> npt.NDArray[np.bool_]:
+    """Return which voxels have a face that another label has too, or that the volume ends with."""
+    surface = np.zeros(values.shape, np.bool_)
     for axis in range(values.ndim):
-        lowest = np.minimum.reduce([np.roll(lowest, step, axis) for step in (-1, 0, 1)])
-        highest = np.maximum.reduce([np.roll(highest, step, axis) for step in (-1, 0, 1)])
-        ends = np.moveaxis(outside, axis, 0)
-        ends[0] |= box.start[axis] == 0
-        ends[-1] |= box.stop[axis] == shape[axis]
-    touching: npt.NDArray[np.bool_] = (lowest != values) | (highest != values) | outside
-    return touching
+        rows, found = np.moveaxis(values, axis, 0), np.moveaxis(surface, axis, 0)
+        differs = rows[1:] != rows[:-1]
+        found[1:] |= differs
+        found[:-1] |= differs
+        found[0] |= box.start[axis] == 0
+        found[-1] |= box.stop[axis] == shape[axis]
+    return surface
 
 
 def _joined(first: Record, second: Record) -> Record:

@@ -8,12 +8,15 @@ from typing import Any, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from chunkpyramid.errors import ArgumentError
+from chunkpyramid.arguments import true_or_false
+from chunkpyramid.errors import ArgumentError, MissingLabelError
 from chunkpyramid.labels import arrays
+from chunkpyramid.labels.first_voxels import first_voxels
 from chunkpyramid.labels.label_map import LabelMap, MapLabels, read_table
 from chunkpyramid.labels.label_source import open_labels
+from chunkpyramid.labels.label_statistics import count_volume
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
-from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory, refuse_options
+from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory
 from chunkpyramid.sources.volume import Volume
 from chunkpyramid.volumes.options import VolumeOptions
 
@@ -79,14 +82,13 @@ def remap(
     >>> cp.labels.remap(labels, {0: 0, 7: 1, 9: 2}, target=zarr.storage.MemoryStore())[:].tolist()
     [[0, 1, 1], [0, 2, 1]]
     """
-    if is_in_memory(arr, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(arr, target, options):
         if not isinstance(table, Mapping):
             table = read_table(table)
             table = dict(zip(table.old.tolist(), table.new.tolist(), strict=True))
         return arrays.remap(arr, table, preserve_missing_labels, in_place, threads=threads)
     return remap_volume(
-        "labels.remap", arr, read_table(table), target, in_place, options, keeps_missing=bool(preserve_missing_labels)
+        "labels.remap", arr, read_table(table), target, in_place, options, keeps_missing=preserve_missing_labels
     )
 
 
@@ -104,7 +106,7 @@ def remap_from_array(
     Parameters
     ----------
     arr : numpy.ndarray, or a volume
-        As for `remap`; no label may be negative, or beyond the end of ``vals``.
+        As for `remap`. Labels that are negative, or beyond the end of ``vals``, stay what they are.
     vals : numpy.ndarray
         The new labels.
     in_place : bool
@@ -128,14 +130,13 @@ def remap_from_array(
     >>> cp.labels.remap_from_array(np.array([0, 2, 1], np.uint8), np.array([0, 5, 6], np.uint8)).tolist()
     [0, 6, 5]
     """
-    if is_in_memory(arr, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(arr, target, options):
         return arrays.remap_from_array(arr, vals, in_place, threads=threads)
     new = np.asarray(vals)
     if new.ndim != 1:
         raise ArgumentError(f"vals must have one axis, but it has {new.ndim}")
     labels = LabelMap.of(np.arange(len(new)), new, "vals")
-    return remap_volume("labels.remap", arr, labels, target, in_place and target is None, options, keeps_missing=False)
+    return remap_volume("labels.remap", arr, labels, target, in_place and target is None, options, keeps_missing=True)
 
 
 def remap_from_array_kv(
@@ -156,7 +157,7 @@ def remap_from_array_kv(
     arr : numpy.ndarray, or a volume
         As for `remap`.
     keys, vals : numpy.ndarray
-        Labels, and what each becomes.
+        Labels, and what each becomes; of a label that is there twice, the last.
     preserve_missing_labels, in_place : bool
         As for `remap`, but the defaults are True; with a target ``in_place`` has no meaning.
     threads, target, **options
@@ -179,18 +180,24 @@ def remap_from_array_kv(
     >>> cp.labels.remap_from_array_kv(np.array([0, 7, 9], np.uint8), old, new).tolist()
     [0, 1, 9]
     """
-    if is_in_memory(arr, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(arr, target, options):
         return arrays.remap_from_array_kv(arr, keys, vals, preserve_missing_labels, in_place, threads=threads)
     return remap_volume(
         "labels.remap",
         arr,
-        LabelMap.of(np.asarray(keys), np.asarray(vals), "keys and vals"),
+        LabelMap.of(*_last_of_each(np.asarray(keys), np.asarray(vals)), "keys and vals"),
         target,
         in_place and target is None,
         options,
-        keeps_missing=bool(preserve_missing_labels),
+        keeps_missing=preserve_missing_labels,
     )
+
+
+def _last_of_each(keys: npt.NDArray[Any], vals: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    if keys.ndim != 1 or keys.shape != vals.shape:
+        raise ArgumentError(f"keys and vals must be of one length, but their shapes are {keys.shape} and {vals.shape}")
+    labels, last = np.unique(keys[::-1], return_index=True)
+    return labels, vals[::-1][last]
 
 
 def remap_volume(
@@ -204,9 +211,10 @@ def remap_volume(
     keeps_missing: bool,
 ) -> Volume:
     """Replace the labels of a volume as a map tells."""
-    check_place(target, in_place)
+    true_or_false(keeps_missing, "preserve_missing_labels")
+    check_place(target, in_place, options)
     opened = open_labels(given, options.get("axes"), options.get("storage_options"), writable=in_place)
-    dtype = holding(opened.dtype, labels.new, "the table")
+    dtype = holding(opened.dtype, labels.new, "the table", in_place=in_place)
     if in_place and dtype != opened.dtype.newbyteorder("="):
         raise ArgumentError(
             f"the new labels need {dtype}, but the volume that is to be changed in place holds {opened.dtype}: give "
@@ -217,6 +225,22 @@ def remap_volume(
         told={"keeps_missing": keeps_missing},
         make=lambda known, made: MapLabels(known, made, keeps_missing),
     )
+
+    def refuse_missing() -> None:
+        """Refuse what would fail when some blocks have been changed already."""
+        counted = count_volume(opened, options.get("memory_limit"), options.get("progress", False))
+        _, found = labels.find(counted.label)
+        if not found.all():
+            label = counted.label[~found][0]
+            met, voxels = first_voxels(opened, options)
+            voxel = np.unravel_index(int(voxels[met == label][0]), opened.shape)
+            block = tuple(int(at // n) for at, n in zip(voxel, opened.read_chunks or opened.shape, strict=True))
+            raise MissingLabelError(
+                f"the label {label} of the voxel {tuple(map(int, voxel))} in the chunk {block} is not in the table: "
+                "nothing was changed; add it, or pass preserve_missing_labels=True"
+            )
+
     # of large tables it takes a while to tell
     is_idempotent = in_place and keeps_missing and labels.is_idempotent
-    return map_volume(change, opened, target, dtype, labels, options, is_idempotent=is_idempotent)[0]
+    check = None if keeps_missing else refuse_missing
+    return map_volume(change, opened, target, dtype, labels, options, is_idempotent=is_idempotent, check=check)[0]

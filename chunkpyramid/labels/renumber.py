@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from chunkpyramid.arguments import true_or_false
 from chunkpyramid.boxes import Box
-from chunkpyramid.engine.records import Record
-from chunkpyramid.engine.reduce_job import ReduceJob
-from chunkpyramid.engine.result import ResultPlace
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels import arrays
+from chunkpyramid.labels.first_voxels import first_voxels
 from chunkpyramid.labels.label_map import LabelMap, MapLabels
 from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.map_volume import Change, check_place, map_volume
 from chunkpyramid.labels.points import extremes
 from chunkpyramid.labels.renumbering import Renumbering
 from chunkpyramid.labels.volumes_or_arrays import (
-    box_index,
     holding,
     is_in_memory,
-    refuse_options,
 )
-from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume
 from chunkpyramid.volumes.options import VolumeOptions
 from chunkpyramid.volumes.write_volume import BlockFunction, write_volume
 
-__all__ = ["first_voxels", "refit", "renumber"]
-
-# what it takes to find the labels of a piece, each with its first voxel: sorted, before and after
-FINDING_BYTES_PER_VOXEL = 48
+__all__ = ["refit", "renumber"]
 
 
 def renumber(
@@ -52,7 +43,7 @@ def renumber(
     Parameters
     ----------
     arr : numpy.ndarray, or a volume
-        As for `remap`. A volume is read twice.
+        As for `remap`. A volume is read twice, and its labels have to fit in memory, beside what the limit allows.
     start : int
         The first number.
     preserve_zero : bool
@@ -67,7 +58,8 @@ def renumber(
     labels : numpy.ndarray or Volume
         Of the narrowest dtype that holds them; that of the source if it is changed in place.
     mapping : dict or Renumbering
-        Which label has become which: for volumes a table of old and new labels.
+        Which label has become which: for volumes a table of old and new labels. Of what was renumbered in place before,
+        it has each number as it is now.
 
     Raises
     ------
@@ -85,11 +77,10 @@ def renumber(
     >>> volume.dtype, table[70], table.new.tolist()
     (dtype('uint8'), 1, [0, 2, 1])
     """
-    if is_in_memory(arr, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(arr, target, options):
         renumbered: tuple[npt.NDArray[Any], dict[Any, Any]] = arrays.renumber(arr, start, preserve_zero, in_place)
         return renumbered
-    check_place(target, in_place)
+    check_place(target, in_place, options)
     if isinstance(start, bool) or not isinstance(start, int | np.integer):
         raise ArgumentError(f"start must be a whole number, but {start!r} was given")
     keeps_zero = true_or_false(preserve_zero, "preserve_zero")
@@ -104,14 +95,20 @@ def renumber(
     def numbers() -> LabelMap:
         labels, _ = first_voxels(opened, options)
         counted = ~((labels == 0) & keeps_zero)
-        new = np.where(counted, int(start) + np.cumsum(counted) - 1, 0)
-        if keeps_zero and counted.all():
-            labels, new = np.append(labels, labels.dtype.type(0)), np.append(new, 0)
-        if in_place and holding(kind, new, "the numbers") != kind:
+        # Python's numbers do not wrap around
+        last = int(start) + int(counted.sum()) - 1
+        number = np.uint64 if last > np.iinfo(np.int64).max else np.int64
+        ends = np.array([0, int(start), last], dtype=object)
+        held = holding(kind, ends, "the result", in_place=in_place)
+        if in_place and held != kind:
             raise ArgumentError(
-                f"{len(labels)} numbers from {start} on do not fit in a volume of {kind}, which is to be changed in "
-                "place: give target="
+                f"the numbers from {start} to {last} do not fit in a volume of {kind}, which is to be changed in place: "
+                "give target="
             )
+        new = np.zeros(len(labels), number)
+        new[counted] = np.arange(int(counted.sum()), dtype=number) + number(start)
+        if keeps_zero and counted.all():
+            labels, new = np.append(labels, labels.dtype.type(0)), np.append(new, number(0))
         return LabelMap.of(labels, new)
 
     if in_place:
@@ -163,10 +160,9 @@ def refit(
     >>> cp.labels.refit(np.array([0, 700], np.uint64)).dtype
     dtype('uint16')
     """
-    if is_in_memory(arr, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(arr, target, options):
         return arrays.refit(arr, value, increase_only, exotics)
-    check_place(target, False)
+    check_place(target, False, options)
     opened = open_labels(arr, options.get("axes"), options.get("storage_options"))
     dtype = np.dtype(np.uint8) if opened.dtype.kind == "b" else opened.dtype.newbyteorder("=")
     if value is None:
@@ -190,41 +186,3 @@ class Cast:
 
     def __call__(self, values: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
         return values.astype(self.dtype)
-
-
-def first_voxels(source: Source, options: VolumeOptions) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Return the labels of a volume in the order of their first voxels in C order, and the indices of these."""
-    job = ReduceJob.plan(
-        "labels.renumber",
-        source,
-        FirstVoxels(source.shape),
-        _earlier,
-        demand=lambda piece: int(np.prod(piece, dtype=object)) * FINDING_BYTES_PER_VOXEL,
-        memory_limit=options.get("memory_limit"),
-        fingerprint={},
-    )
-    found = cast("Mapping[str, npt.NDArray[Any]]", ResultPlace(None, None, True, False).compute(job, False))
-    order = np.argsort(found["first"])
-    return found["label"][order], found["first"][order]
-
-
-@dataclass(frozen=True)
-class FirstVoxels:
-    """Finds the labels of a piece, each with the first voxel of the volume that has it."""
-
-    shape: tuple[int, ...]
-
-    def __call__(self, values: npt.NDArray[Any], box: Box) -> Iterator[Record]:
-        labels, first = arrays.unique(np.ascontiguousarray(values), return_index=True)
-        yield {"label": labels, "first": box_index(box, self.shape, first)}
-
-
-def _earlier(first: Record, second: Record) -> Record:
-    """Return the labels of two parts, each with the first of its voxels."""
-    one, other = cast("Mapping[str, npt.NDArray[Any]]", first), cast("Mapping[str, npt.NDArray[Any]]", second)
-    labels = np.concatenate([one["label"], other["label"]])
-    voxels = np.concatenate([one["first"], other["first"]])
-    order = np.lexsort((voxels, labels))
-    labels, voxels = labels[order], voxels[order]
-    kept = np.concatenate([[True], labels[1:] != labels[:-1]])
-    return {"label": labels[kept], "first": voxels[kept]}

@@ -124,7 +124,7 @@ class LabelTable(ExportedTable, Mapping[int, LabelRow]):
         self.centroid = counts.centroid
         self.coordinates = coordinates
         # rows by ascending label, where they are in another order
-        self._ascending: npt.NDArray[np.intp] | None = None
+        self.ascending: npt.NDArray[np.intp] | None = None
 
     @property
     def physical_size(self) -> Floats:
@@ -188,10 +188,10 @@ class LabelTable(ExportedTable, Mapping[int, LabelRow]):
         limits = np.iinfo(self.label.dtype) if self.label.dtype.kind in "iu" else None
         if limits is not None and not limits.min <= int(label) <= limits.max:
             return None
-        at = int(np.searchsorted(self.label, self.label.dtype.type(label), sorter=self._ascending))
+        at = int(np.searchsorted(self.label, self.label.dtype.type(label), sorter=self.ascending))
         if at == len(self.label):
             return None
-        row = at if self._ascending is None else int(self._ascending[at])
+        row = at if self.ascending is None else int(self.ascending[at])
         return row if self.label[row] == label else None
 
     def __eq__(self, other: object) -> bool:
@@ -243,7 +243,7 @@ class LabelTable(ExportedTable, Mapping[int, LabelRow]):
         if true_or_false(descending, "descending"):
             # the complement of integers is in descending order, and overflows for none of them
             column = ~column
-        return self._rows(np.lexsort((self.label, column)))
+        return self.rows(np.lexsort((self.label, column)))
 
     def largest(self, n: int) -> LabelTable:
         """Return the ``n`` labels that have most voxels, the largest first; all of them if there are fewer.
@@ -253,14 +253,14 @@ class LabelTable(ExportedTable, Mapping[int, LabelRow]):
         ArgumentError
             If ``n`` is no whole number.
         """
-        return self.sorted()._rows(np.arange(min(whole_number(n, "n", least=0), len(self))))
+        return self.sorted().rows(np.arange(min(whole_number(n, "n", least=0), len(self))))
 
-    def _rows(self, rows: npt.NDArray[np.intp]) -> LabelTable:
+    def rows(self, rows: npt.NDArray[np.intp]) -> LabelTable:
         """Return the table of these rows, in this order."""
         table = copy.copy(self)
         for name in COLUMNS:
             setattr(table, name, getattr(self, name)[rows])
-        table._ascending = np.argsort(table.label)
+        table.ascending = np.argsort(table.label)
         return table
 
     def to_dataset(self) -> xr.Dataset:
@@ -271,7 +271,7 @@ class LabelTable(ExportedTable, Mapping[int, LabelRow]):
         return xr.Dataset(
             {
                 name: (("label", "axis")[: values.ndim], values)
-                for name, values in self._columns().items()
+                for name, values in self.columns().items()
                 if name != "label"
             },
             {
@@ -293,19 +293,19 @@ class LabelTable(ExportedTable, Mapping[int, LabelRow]):
         check_installed("to_dataframe", "pandas")
         import pandas as pd
 
-        columns = {name: values for name, values in self._columns().items() if name != "label"}
+        columns = {name: values for name, values in self.columns().items() if name != "label"}
         told = {name: values for name, values in columns.items() if values.ndim == 1}
         for at, axis in enumerate(self.coordinates.names):
             told |= {f"{axis}_{name}": values[:, at] for name, values in columns.items() if values.ndim == 2}
         return pd.DataFrame(told, index=pd.Index(self.label, name="label"))
 
-    def _columns(self) -> dict[str, npt.NDArray[Any]]:
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
         return {name: getattr(self, name) for name in (*COLUMNS, *PHYSICAL_COLUMNS)}
 
 
 def save_counts(group: zarr.Group, counts: LabelCounts, coordinates: Coordinates) -> list[str]:
     """Write counts to a group that xarray opens, along with the exact sums, and return the names of its arrays."""
-    columns = {**counts.to_arrays(), **LabelTable(counts, coordinates)._columns()}
+    columns = {**counts.to_arrays(), **LabelTable(counts, coordinates).columns()}
     return save_columns(group, columns, "label", coordinates.axes)
 
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from chunkpyramid.errors import ArgumentError
 from chunkpyramid.labels import arrays
+from chunkpyramid.labels.first_voxels import first_voxels
 from chunkpyramid.labels.label_map import LabelMap, MapLabels
 from chunkpyramid.labels.label_source import open_labels
 from chunkpyramid.labels.label_statistics import count_volume
 from chunkpyramid.labels.map_volume import Change, map_volume
-from chunkpyramid.labels.renumber import first_voxels
 from chunkpyramid.labels.volumes_or_arrays import holding, is_in_memory, refuse_options
-from chunkpyramid.volumes.options import VolumeOptions
+from chunkpyramid.volumes.options import VolumeOptions, check_options
 
 __all__ = ["unique"]
 
@@ -80,8 +80,7 @@ def unique(
     >>> labels.tolist(), counts.tolist()
     ([0, 7], [3, 3])
     """
-    if is_in_memory(labels, target):
-        refuse_options(options, "for an array in memory without target")
+    if is_in_memory(labels, target, options):
         return arrays.unique(
             labels,
             return_index,
@@ -96,7 +95,10 @@ def unique(
         raise ArgumentError(f"axis is for arrays in memory, but axis={axis!r} was given for a volume")
     if return_inverse and target is None:
         raise ArgumentError("target is needed for the inverse of a volume, which is as large as that")
+    check_options(options, VolumeOptions)
     if not return_inverse:
+        if target is not None:
+            raise ArgumentError("target= is where the inverse goes: pass return_inverse=True, or leave it out")
         refuse_options({name: told for name, told in options.items() if name not in READING}, "without inverse")
     opened = open_labels(labels, options.get("axes"), options.get("storage_options"))
     counted = count_volume(opened, options.get("memory_limit"), options.get("progress", False))

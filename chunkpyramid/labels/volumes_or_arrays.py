@@ -14,9 +14,9 @@ from chunkpyramid.errors import ArgumentError
 __all__ = ["box_index", "holding", "is_in_memory", "refuse_options"]
 
 
-def is_in_memory(given: Any, target: Any) -> bool:
-    """Whether this is an array in memory whose result is to be one too."""
-    return target is None and isinstance(given, np.ndarray | np.generic | list | tuple | int | float)
+def is_in_memory(given: Any, target: Any, options: Mapping[str, Any]) -> bool:
+    """Whether this is an array in memory whose result is to be one too; one with options of volumes goes by blocks."""
+    return target is None and not options and isinstance(given, np.ndarray | np.generic | list | tuple | int | float)
 
 
 def refuse_options(options: Mapping[str, Any], why: str) -> None:
@@ -25,14 +25,18 @@ def refuse_options(options: Mapping[str, Any], why: str) -> None:
         raise ArgumentError(f"{', '.join(sorted(options))} cannot be given {why}")
 
 
-def holding(dtype: np.dtype[Any], values: npt.NDArray[Any], argument: str) -> np.dtype[Any]:
+def holding(dtype: np.dtype[Any], values: npt.NDArray[Any], argument: str, *, in_place: bool = False) -> np.dtype[Any]:
     """Return the narrowest dtype, of the kind of this one and no narrower, that holds all values.
+
+    That of bool is uint8, unless the values are to replace bool ``in_place`` and are 0 and 1.
 
     Raises
     ------
     ArgumentError
         If there is none.
     """
+    if in_place and dtype.kind == "b" and np.all((values == 0) | (values == 1)):
+        return dtype
     native = np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
     if len(values) == 0:
         return native

@@ -15,7 +15,7 @@ import zarr
 from chunkpyramid.arguments import true_or_false
 from chunkpyramid.engine.in_place import InPlace, StagedOutput
 from chunkpyramid.engine.job import Step, run_steps
-from chunkpyramid.engine.journal import Journal
+from chunkpyramid.engine.journal import SCRATCH, Journal
 from chunkpyramid.engine.layout import Limits
 from chunkpyramid.engine.machine import memory_bytes
 from chunkpyramid.engine.operation import ArrayInput, ArrayOutput, BlockOperation
@@ -23,14 +23,16 @@ from chunkpyramid.engine.plan_stage import plan_stage
 from chunkpyramid.engine.process_memory import keeping_to_limit
 from chunkpyramid.engine.progress import check_progress
 from chunkpyramid.engine.reduce_job import source_fingerprint
-from chunkpyramid.engine.runs import begin_run
+from chunkpyramid.engine.runs import Run, begin_run
 from chunkpyramid.engine.source_input import reading_of
 from chunkpyramid.engine.stage import OutputLayout, Stage
 from chunkpyramid.errors import ArgumentError, BuildError
+from chunkpyramid.sources.open import open_source
 from chunkpyramid.sources.source import Source
 from chunkpyramid.sources.volume import Volume, open_volume
 from chunkpyramid.storage.chunk_io import chunk_access
 from chunkpyramid.storage.consolidated import consolidate_around
+from chunkpyramid.storage.keys import names
 from chunkpyramid.storage.locations import check_deletes
 from chunkpyramid.storage.presence import presences
 from chunkpyramid.volumes.options import VolumeOptions
@@ -41,7 +43,8 @@ __all__ = ["IN_PLACE_OPTIONS", "change_in_place"]
 
 logger = logging.getLogger(__name__)
 
-# the attribute of an array that was changed in place: the digest of what was done last
+# The attribute of an array that was changed in place: the digest of what was done last. It is there only for what would
+# be wrong if a script that was killed when all was done did it again.
 CHANGED = "chunkpyramid_changed"
 
 # of the options of volumes, those that say nothing of how the result is stored
@@ -92,7 +95,9 @@ def change_in_place(
     fingerprint = {**source_fingerprint(source, presences([array])), **told}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     _check_unfinished(array, fingerprint, resume=resume)
-    if not overwrite and Journal.find(array) is None and array.attrs.asdict().get(CHANGED) == digest:
+    is_marked = not is_idempotent and not overwrite and Journal.find(array) is None
+    if is_marked and array.attrs.asdict().get(CHANGED) == digest:
+        _remove_waste(array)
         logger.warning(
             "%s has been changed by an identical call, so nothing was done; overwrite=True does it again", array
         )
@@ -112,15 +117,25 @@ def change_in_place(
             journal.run = run
             made = function(None, journal.scratch)
             stage, threads = _plan(own, made, options, tuple(map(int, journal.block_shapes)))
-        operation = _operation(own, made.shared(journal.scratch), stage, journal, is_idempotent=is_idempotent)
+        operation = _operation(own, made.shared(journal.scratch), stage, journal, run, is_idempotent=is_idempotent)
         step = Step(stage, operation, own.shape, presences([array]))
         for _ in run_steps([step], journal, threads, progress, again=True):
             pass
-        array.attrs.update({CHANGED: digest})
+        if not is_idempotent:
+            # others may have added attributes since
+            zarr.open_array(run.store, path=run.path, mode="r+").attrs.update({CHANGED: digest})
         Journal.close(array)
         run.finish()
     _tell_around(source)
     return open_volume(source.array)
+
+
+def _remove_waste(array: zarr.Array[Any]) -> None:
+    """Remove what a run that was killed when all was done has left."""
+    if names(array.store, f"{array.path}/{SCRATCH}".lstrip("/")):
+        run = begin_run(array.store, array.path, alone=True, where=str(array))
+        with run.living():
+            run.finish()
 
 
 def _check_writable(source: Source) -> None:
@@ -189,7 +204,7 @@ def _plan(
 
 
 def _operation(
-    source: Source, function: BlockFunction, stage: Stage, journal: Journal, *, is_idempotent: bool
+    source: Source, function: BlockFunction, stage: Stage, journal: Journal, run: Run, *, is_idempotent: bool
 ) -> BlockOperation:
     array, name = source.array, "the array"
     one = (1,) * len(source.shape)
@@ -202,13 +217,13 @@ def _operation(
     )
     if is_idempotent:
         return pieces
-    return InPlace(pieces, stage, source.shape, StagedOutput(name, array, f"{journal.scratch.path}/staged"))
+    return InPlace(pieces, stage, source.shape, StagedOutput(name, array, f"{journal.scratch.path}/staged", run))
 
 
 def _tell_around(source: Source) -> None:
     """Tell of a changed array where its metadata are kept twice, and of levels that were made of it before."""
     consolidate_around(source.array)
-    image = source.image
+    image = source.image or open_source(source.array, None).image
     if image is not None and len(image.multiscale.paths) > 1:
         warn(
             f"the other levels of {image.group} show the labels as they were before: build them again, with "

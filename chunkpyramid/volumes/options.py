@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 from chunkpyramid.engine.progress import Progress
+from chunkpyramid.errors import ArgumentError
 
-__all__ = ["ReadOptions", "VolumeOptions"]
+__all__ = ["ReadOptions", "VolumeOptions", "check_options"]
 
 
 class ReadOptions(TypedDict, total=False):
@@ -33,3 +34,13 @@ class VolumeOptions(ReadOptions, total=False):
     name: str
     resume: bool
     overwrite: bool
+
+
+def check_options(options: Mapping[str, Any], allowed: type) -> None:
+    """Raise `ArgumentError` for keywords that are none of those allowed: of `ReadOptions`, or of `VolumeOptions`."""
+    names = {name for kind in (ReadOptions, allowed) for name in kind.__annotations__}
+    unknown = sorted(set(options) - names)
+    if unknown:
+        raise ArgumentError(
+            f"{', '.join(unknown)} cannot be given for this volume; what can is {', '.join(sorted(names))}"
+        )

@@ -318,8 +318,14 @@ def test_what_cannot_be_changed_in_place_is_refused_before_any_work(tmp_path: Pa
         cp.labels.remap(source, {1: 2**40}, True, in_place=True)
     with pytest.raises(cp.ArgumentError, match="does not fit"):
         cp.labels.mask(source, [1], value=2**40, in_place=True)
-    with pytest.raises(cp.ArgumentError, match="chunks cannot be given"):
+    with pytest.raises(cp.ArgumentError, match="target is needed"):
         cp.labels.remap(LABELS, TABLE, chunks=8)
+    with pytest.raises(cp.ArgumentError, match="pass target="):
+        cp.labels.mask(source, [1], "target.zarr")
+    with pytest.raises(cp.ArgumentError, match="put it in a list"):
+        cp.labels.mask(source, 1, target=MemoryStore())
+    with pytest.raises(KeyError, match=r"label 0 of the voxel .* nothing was changed"):
+        cp.labels.remap(source, {1: 2}, in_place=True)
     with pytest.raises(cp.ArgumentError, match="integers or bool"):
         cp.labels.remap(np.zeros((4, 4)), TABLE, target=MemoryStore())
     np.testing.assert_array_equal(source[:], LABELS)

@@ -34,12 +34,15 @@ VOLUMES: dict[str, Callable[[Any], Any]] = {
 
 
 def shell_of(array: Any, label: int) -> Any:
-    """Return the voxels of a label that not all of the up to 27 around them are of it, the outside being another."""
-    padded = np.pad(array == label, 1)
-    inner = np.ones(array.shape, bool)
-    for step in np.ndindex(*(3,) * array.ndim):
-        inner &= padded[tuple(slice(a, a + n) for a, n in zip(step, array.shape, strict=True))]
-    return np.argwhere((array == label) & ~inner)
+    """Return the voxels of a label of which a face belongs to another one, or to the outside."""
+    inside = array == label
+    padded, inner = np.pad(inside, 1), inside.copy()
+    for axis in range(array.ndim):
+        for step in (0, 2):
+            at = [slice(1, n + 1) for n in array.shape]
+            at[axis] = slice(step, step + array.shape[axis])
+            inner &= padded[tuple(at)]
+    return np.argwhere(inside & ~inner)
 
 
 @pytest.mark.parametrize("volume", VOLUMES)
@@ -51,11 +54,13 @@ def test_voxels_of_volumes_are_those_of_the_array(volume: str, monkeypatch: pyte
     flat = LABELS.reshape(-1)
     assert cp.labels.pixel_pairs(source) == np.count_nonzero(flat[1:] == flat[:-1])
     found, shell = cp.labels.point_cloud(source), cp.labels.point_cloud(source, shell=True)
-    assert list(found) == list(shell) == list(range(1, 9))
+    assert (list(found), list(shell)) == (list(range(1, 9)), list(range(9)))
     for label in found:
         np.testing.assert_array_equal(found[label], np.argwhere(label == LABELS))
-        np.testing.assert_array_equal(shell[label], shell_of(LABELS, label))
         assert found[label].dtype == np.uint16
+    for label, places in cp.labels.point_cloud(LABELS, shell=True).items():
+        np.testing.assert_array_equal(shell[label], shell_of(LABELS, label))
+        np.testing.assert_array_equal(shell[label], places)
     labels, index, counts = cp.labels.unique(source, return_index=True, return_counts=True)
     for told, expected in zip(
         (labels, index, counts), np.unique(LABELS, return_index=True, return_counts=True), strict=True
@@ -79,7 +84,7 @@ def test_voxels_of_small_volumes(shape: tuple[int, ...], chunk: int, many: int, 
     assert cp.labels.minmax(source) == (flat.min(), flat.max())
     assert cp.labels.pixel_pairs(source) == np.count_nonzero(flat[1:] == flat[:-1])
     shell = cp.labels.point_cloud(source, shell=True)
-    assert set(shell) == set(flat.tolist()) - {0}
+    assert set(shell) == {label for label in flat.tolist() if len(shell_of(array, label))}
     for label, places in shell.items():
         np.testing.assert_array_equal(places, shell_of(array, label))
 
@@ -113,10 +118,22 @@ def test_labels_that_belong_together_become_the_smallest_of_them() -> None:
     np.testing.assert_array_equal(source[:], expected)
 
 
-def test_what_is_for_volumes_is_refused_for_arrays() -> None:
-    with pytest.raises(cp.ArgumentError, match="memory_limit cannot be given"):
-        cp.labels.unique(LABELS, memory_limit="1 GiB")
+def test_arrays_with_options_of_volumes_go_by_blocks() -> None:
+    labels, counts = cp.labels.unique(LABELS, return_counts=True, memory_limit="1 GiB")
+    np.testing.assert_array_equal(labels, np.unique(LABELS))
+    np.testing.assert_array_equal(counts, np.unique(LABELS, return_counts=True)[1])
+    assert cp.labels.minmax(LABELS, axes="zyx") == (0, 8)
+
+
+def test_what_has_no_meaning_for_volumes_is_refused() -> None:
+    volume = VOLUMES["zarr"](LABELS)
     with pytest.raises(cp.ArgumentError, match="target is needed for the inverse"):
-        cp.labels.unique(VOLUMES["zarr"](LABELS), return_inverse=True)
+        cp.labels.unique(volume, return_inverse=True)
+    with pytest.raises(cp.ArgumentError, match="is where the inverse goes"):
+        cp.labels.unique(volume, target=MemoryStore())
     with pytest.raises(cp.ArgumentError, match="axis is for arrays"):
-        cp.labels.unique(VOLUMES["zarr"](LABELS), axis=0)
+        cp.labels.unique(volume, axis=0)
+    with pytest.raises(cp.ArgumentError, match="chunks cannot be given"):
+        cp.labels.minmax(volume, chunks=4)
+    with pytest.raises(cp.ArgumentError, match="background cannot be given"):
+        cp.labels.dust(volume, MemoryStore(), threshold=3, background=1)
