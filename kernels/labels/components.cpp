@@ -403,15 +403,15 @@ private:
             numbers_to[at] = (to.z * rows + to.y) * size + to.x;
             bytes_to[at] = to.z * array_.strides[0] + to.y * array_.strides[1] + to.x * array_.strides[2];
         }
-        unsigned outside[4] = {};  // the neighbours behind, above, below, and those before and after along a row
-        unsigned before_row = 0, after_row = 0;
+        // which neighbours lie to each side: at the ends of the array there are none
+        unsigned behind = 0, above = 0, below = 0, before = 0, after = 0;
         for (int at = 0; at < Near::COUNT; ++at) {
             const Offset& to = PASSED[at];
-            outside[0] |= unsigned{to.z < 0} << at;
-            outside[1] |= unsigned{to.y < 0} << at;
-            outside[2] |= unsigned{to.y > 0} << at;
-            before_row |= unsigned{to.x < 0} << at;
-            after_row |= unsigned{to.x > 0} << at;
+            behind |= unsigned{to.z < 0} << at;
+            above |= unsigned{to.y < 0} << at;
+            below |= unsigned{to.y > 0} << at;
+            before |= unsigned{to.x < 0} << at;
+            after |= unsigned{to.x > 0} << at;
         }
         const auto background = static_cast<Label>(rules_.background);
         for (Index z = 0; z < array_.shape[0]; ++z) {
@@ -432,8 +432,7 @@ private:
                     find_equal<8, std::max(9, Near::COUNT)>(here, neighbours, size, high);
                 }
                 provisional_.reserve(static_cast<std::size_t>(size));
-                const unsigned missing = (z == 0 ? outside[0] : 0) | (y == 0 ? outside[1] : 0) |
-                                         (y + 1 == rows ? outside[2] : 0);
+                const unsigned missing = (z == 0 ? behind : 0) | (y == 0 ? above : 0) | (y + 1 == rows ? below : 0);
                 const char* const bytes = array_.data + z * array_.strides[0] + y * array_.strides[1];
                 Number* const out = numbers_ + (z * rows + y) * size;
                 const Index index = z * array_.steps[0] + y * array_.steps[1];
@@ -444,8 +443,9 @@ private:
                         continue;
                     }
                     unsigned bits = (low[x] | (Near::COUNT > 8 ? unsigned{high[x]} << 8 : 0)) & ~missing;
-                    bits &= ~((x == 0 ? before_row : 0) | (x + 1 == size ? after_row : 0));
+                    bits &= ~((x == 0 ? before : 0) | (x + 1 == size ? after : 0));
                     if (sizeof(Label) > sizeof(Code)) {
+                        // other labels can have the same code
                         const char* const voxel = bytes + x * array_.strides[2];
                         for (unsigned left = bits; left; left &= left - 1) {
                             const int at = __builtin_ctz(left);
