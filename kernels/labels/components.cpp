@@ -19,6 +19,9 @@ namespace {
 // touches in the rows before it and notes which numbers are the same component; the second one replaces them. Which are
 // the same is kept in a union-find whose roots are the smallest numbers: Wu, Otoo and Suzuki, "Optimizing two-pass
 // connected-component labeling algorithms", Pattern Analysis and Applications 12 (2009).
+//
+// Where runs are hardly longer than a voxel, to keep them costs more than it saves: there the first pass goes voxel by
+// voxel. What that looks at of the neighbours, see `Neighbours`.
 
 template <class Label, class Number>
 struct Run {
@@ -34,6 +37,7 @@ struct Plane {
     std::unique_ptr<Run<Label, Number>[]> runs;
     std::vector<std::size_t> begins;
 
+    Plane() = default;
     Plane(Index rows, Index size)
         : runs(new Run<Label, Number>[static_cast<std::size_t>(rows * size)]),
           begins(static_cast<std::size_t>(rows) + 1) {}
@@ -44,34 +48,75 @@ struct Plane {
     }
 };
 
-// Provisional numbers; number 0 is the background.
+// An array that grows and is not initialised. What is large is moved by the system, and not copied.
+template <class Item>
+class Growing {
+public:
+    Growing() = default;
+    ~Growing() { std::free(items_); }
+    Growing(const Growing&) = delete;
+    Growing& operator=(const Growing&) = delete;
+
+    void grow(std::size_t capacity) {
+        auto* items = static_cast<Item*>(std::realloc(items_, capacity * sizeof(Item)));
+        if (!items) {
+            throw std::bad_alloc();
+        }
+        items_ = items;
+    }
+
+    Item& operator[](std::size_t at) { return items_[at]; }
+    const Item& operator[](std::size_t at) const { return items_[at]; }
+
+private:
+    Item* items_ = nullptr;
+};
+
+// Provisional numbers; number 0 is the background. Sizes and first voxels are kept only if they are needed: memory that
+// is touched for the first time costs more than what is computed here.
 template <class Number>
 class Provisional {
 public:
-    struct Entry {
-        Number parent;
-        Number size;
-        Number first;
-    };
+    Provisional(bool has_sizes, bool has_firsts) : has_sizes_(has_sizes), has_firsts_(has_firsts) {
+        reserve(FEW);
+        parents_[0] = 0;
+    }
 
-    Provisional() { grow(); }
-    ~Provisional() { std::free(entries_); }
-    Provisional(const Provisional&) = delete;
-    Provisional& operator=(const Provisional&) = delete;
-
-    Number add(Number size, Number first) {
-        if (size_ == capacity_) {
-            grow();
+    // Makes room for so many numbers more.
+    void reserve(std::size_t more) {
+        if (size_ + more <= capacity_) {
+            return;
         }
-        const auto number = static_cast<Number>(size_);
-        entries_[size_++] = {number, size, first};
+        capacity_ = std::max(size_ + more, 2 * capacity_);
+        parents_.grow(capacity_);
+        if (has_sizes_) {
+            sizes_.grow(capacity_);
+        }
+        if (has_firsts_) {
+            firsts_.grow(capacity_);
+        }
+    }
+
+    // There must be room for it.
+    Number add(Number size, Number first) {
+        const auto number = static_cast<Number>(size_++);
+        parents_[number] = number;
+        if (has_sizes_) {
+            sizes_[number] = size;
+        }
+        if (has_firsts_) {
+            firsts_[number] = first;
+        }
         return number;
     }
 
     void count(Number number, Number size, Number first) {
-        Entry& entry = entries_[number];
-        entry.size += size;
-        entry.first = std::min(entry.first, first);
+        if (has_sizes_) {
+            sizes_[number] += size;
+        }
+        if (has_firsts_ && first < firsts_[number]) {
+            firsts_[number] = first;
+        }
     }
 
     // Returns a number of both together.
@@ -84,18 +129,17 @@ public:
         if (one > other) {
             std::swap(one, other);
         }
-        entries_[other].parent = one;
+        parents_[other] = one;
         return one;
     }
 
     // Adds up at the roots what is known of all numbers, and makes each root the parent of all its numbers.
     void gather() {
-        for (std::size_t number = 1; number < size_; ++number) {
-            Entry& entry = entries_[number];
-            if (entry.parent != number) {
+        for (Number number = 1; number < size_; ++number) {
+            if (parents_[number] != number) {
                 // parents are smaller, so that their own are roots already
-                entry.parent = entries_[entry.parent].parent;
-                count(entry.parent, entry.size, entry.first);
+                parents_[number] = parents_[parents_[number]];
+                count(parents_[number], has_sizes_ ? sizes_[number] : 0, has_firsts_ ? firsts_[number] : 0);
             }
         }
     }
@@ -103,45 +147,44 @@ public:
     // Replaces the parent of each number by what `numbered` makes of a root, in ascending order of roots.
     template <class Numbered>
     void replace(const Numbered& numbered) {
-        for (std::size_t number = 1; number < size_; ++number) {
-            Entry& entry = entries_[number];
-            entry.parent = entry.parent == number ? numbered(entry) : entries_[entry.parent].parent;
+        for (Number number = 1; number < size_; ++number) {
+            const Number parent = parents_[number];
+            // of a smaller number the parent has been replaced already
+            parents_[number] = parent == number ? numbered(number) : parents_[parent];
         }
     }
 
     template <class Visit>
     void visit_roots(const Visit& visit) const {
-        for (std::size_t number = 1; number < size_; ++number) {
-            if (entries_[number].parent == number) {
-                visit(entries_[number]);
+        for (Number number = 1; number < size_; ++number) {
+            if (parents_[number] == number) {
+                visit(number);
             }
         }
     }
 
-    Number parent(Number number) const { return entries_[number].parent; }
+    bool has_sizes() const { return has_sizes_; }
+    bool has_firsts() const { return has_firsts_; }
+    Number parent(Number number) const { return parents_[number]; }
+    Number size(Number number) const { return sizes_[number]; }
+    Number first(Number number) const { return firsts_[number]; }
 
 private:
     Number root(Number number) {
-        while (entries_[number].parent != number) {
-            entries_[number].parent = entries_[entries_[number].parent].parent;
-            number = entries_[number].parent;
+        while (parents_[number] != number) {
+            parents_[number] = parents_[parents_[number]];
+            number = parents_[number];
         }
         return number;
     }
 
-    // What is large is moved by the system, and not copied.
-    void grow() {
-        const std::size_t capacity = capacity_ ? 2 * capacity_ : 1024;
-        auto* entries = static_cast<Entry*>(std::realloc(entries_, capacity * sizeof(Entry)));
-        if (!entries) {
-            throw std::bad_alloc();
-        }
-        entries_ = entries;
-        capacity_ = capacity;
-        entries_[0] = {};
-    }
+    static constexpr std::size_t FEW = 1023;
 
-    Entry* entries_ = nullptr;
+    const bool has_sizes_;
+    const bool has_firsts_;
+    Growing<Number> parents_;
+    Growing<Number> sizes_;
+    Growing<Number> firsts_;
     std::size_t size_ = 1;
     std::size_t capacity_ = 0;
 };
@@ -149,26 +192,30 @@ private:
 // How many voxels of a set come before one: the set is one bit each, with the sum of the bits of all words before.
 class Ranks {
 public:
-    explicit Ranks(std::uint64_t voxels) : bits_(voxels / 64 + 1), before_(voxels / 64 + 1) {}
+    explicit Ranks(std::uint64_t voxels) : words_(voxels / 64 + 1) {}
 
-    void insert(std::uint64_t voxel) { bits_[voxel / 64] |= std::uint64_t{1} << voxel % 64; }
+    void insert(std::uint64_t voxel) { words_[voxel / 64].bits |= std::uint64_t{1} << voxel % 64; }
 
     void sum() {
         std::uint64_t total = 0;
-        for (std::size_t word = 0; word < bits_.size(); ++word) {
-            before_[word] = total;
-            total += static_cast<std::uint64_t>(__builtin_popcountll(bits_[word]));
+        for (Word& word : words_) {
+            word.before = total;
+            total += static_cast<std::uint64_t>(__builtin_popcountll(word.bits));
         }
     }
 
     std::uint64_t operator()(std::uint64_t voxel) const {
+        const Word& word = words_[voxel / 64];
         const std::uint64_t below = (std::uint64_t{1} << voxel % 64) - 1;
-        return before_[voxel / 64] + static_cast<std::uint64_t>(__builtin_popcountll(bits_[voxel / 64] & below));
+        return word.before + static_cast<std::uint64_t>(__builtin_popcountll(word.bits & below));
     }
 
 private:
-    std::vector<std::uint64_t> bits_;
-    std::vector<std::uint64_t> before_;
+    struct Word {
+        std::uint64_t bits;
+        std::uint64_t before;
+    };
+    std::vector<Word> words_;
 };
 
 // Returns which of the eight voxels from here on differ from the one before, a bit each.
@@ -205,6 +252,88 @@ ALWAYS_INLINE void visit_changes(const Label* row, Index size, const Visit& visi
     }
 }
 
+// How far a neighbour is along each axis.
+struct Offset {
+    int z;
+    int y;
+    int x;
+};
+
+// The neighbours that a scan has passed when it comes to a voxel, those that differ along fewer axes first.
+constexpr Offset PASSED[] = {{-1, 0, 0}, {0, -1, 0},  {0, 0, -1},   {-1, -1, 0},  {-1, 1, 0},  {-1, 0, -1}, {-1, 0, 1},
+                             {0, -1, -1}, {0, -1, 1}, {-1, -1, -1}, {-1, -1, 1}, {-1, 1, -1}, {-1, 1, 1}};
+
+// Which neighbours that a scan has passed a voxel must be joined with, by those that have its label, a bit each: of
+// several that touch each other, and so have been joined already, one. Wu, Otoo and Suzuki find them by a tree of
+// decisions, which a processor cannot foresee where labels are random; here all are compared, and looked up together.
+template <int REACH>
+struct Neighbours {
+    static constexpr int COUNT = REACH == 1 ? 3 : REACH == 2 ? 9 : 13;
+    static constexpr unsigned ALL = (1U << COUNT) - 1;
+
+    std::uint16_t apart[ALL + 1];
+
+    static const Neighbours& table() {
+        static const Neighbours made;
+        return made;
+    }
+
+private:
+    Neighbours() {
+        unsigned touching[COUNT] = {};
+        for (int one = 0; one < COUNT; ++one) {
+            const Offset& at = PASSED[one];
+            for (int other = 0; other < COUNT; ++other) {
+                touching[one] |= unsigned{do_touch(at, PASSED[other])} << other;
+            }
+        }
+        for (unsigned equal = 0; equal <= ALL; ++equal) {
+            apart[equal] = 0;
+            for (unsigned left = equal; left;) {
+                unsigned joined = left & -left, known = 0;
+                apart[equal] |= static_cast<std::uint16_t>(joined);
+                for (unsigned fresh; (fresh = joined & ~known);) {
+                    known |= fresh & -fresh;
+                    joined |= touching[__builtin_ctz(fresh)] & equal;
+                }
+                left &= ~joined;
+            }
+        }
+    }
+
+    static bool do_touch(const Offset& one, const Offset& other) {
+        const int z = std::abs(one.z - other.z), y = std::abs(one.y - other.y), x = std::abs(one.x - other.x);
+        return std::max({z, y, x}) <= 1 && z + y + x <= REACH;
+    }
+};
+
+// Labels in a byte each: equal ones have equal codes, and most others do not.
+using Code = std::uint8_t;
+
+template <class Label>
+ALWAYS_INLINE Code code(Label label) {
+    std::uint64_t bits = label;
+    for (std::size_t half = sizeof(Label) * 4; half >= 8; half /= 2) {
+        bits ^= bits >> half;
+    }
+    return static_cast<Code>(bits);
+}
+
+// Writes for each voxel of a row of codes which of the neighbours from FIRST to LAST have the same code, a bit each.
+template <int FIRST, int LAST>
+void find_equal(const Code* here, const Code* const* neighbours, Index size, std::uint8_t* __restrict equal) {
+    const Code* others[LAST - FIRST];
+    std::copy(neighbours + FIRST, neighbours + LAST, others);
+    INDEPENDENT
+    for (Index x = 0; x < size; ++x) {
+        std::uint8_t bits = 0;
+        for (int at = 0; at < LAST - FIRST; ++at) {
+            bits = static_cast<std::uint8_t>(bits | (others[at][x] == here[x] ? 1 << at : 0));
+        }
+        equal[x] = bits;
+    }
+}
+
 template <class Label, class Number>
 class Labelling {
 public:
@@ -212,9 +341,8 @@ public:
         : array_(array),
           rules_(rules),
           numbers_(numbers),
-          here_(array.shape[1], array.shape[2]),
-          before_(array.shape[1], array.shape[2]),
-          row_(array.strides[2] == static_cast<Index>(sizeof(Label)) ? 0 : static_cast<std::size_t>(array.shape[2])) {}
+          row_(array.strides[2] == static_cast<Index>(sizeof(Label)) ? 0 : static_cast<std::size_t>(array.shape[2])),
+          provisional_(rules.is_described || rules.least > 1, rules.is_described || !is_in_order()) {}
 
     void run(ComponentTable& table) {
         switch (rules_.reach) {
@@ -222,7 +350,6 @@ public:
             case 2: find<2>(); break;
             default: find<3>();
         }
-        provisional_.gather();
         number(table);
         replace();
     }
@@ -233,6 +360,121 @@ private:
     // The first pass.
     template <int REACH>
     void find() {
+        is_by_voxels_ = are_runs_short();
+        if (is_by_voxels_) {
+            find_by_voxels<REACH>();
+        } else {
+            find_by_runs<REACH>();
+        }
+    }
+
+    // Whether a few rows from all over the array have more runs than it pays to keep.
+    bool are_runs_short() {
+        constexpr Index SAMPLE = 64, LONG_ENOUGH = 3;
+        const Index rows = array_.shape[0] * array_.shape[1];
+        const Index step = rows / SAMPLE + 1;
+        Index runs = 0, seen = 0;
+        for (Index at = step / 2; at < rows; at += step) {
+            const Label* row = values(at / array_.shape[1], at % array_.shape[1]);
+            ++runs;
+            visit_changes(row, array_.shape[2], [&](Index) { ++runs; });
+            seen += array_.shape[2];
+        }
+        return seen < LONG_ENOUGH * runs;
+    }
+
+    template <int REACH>
+    void find_by_voxels() {
+        using Near = Neighbours<REACH>;
+        const Near& near = Near::table();
+        const Index size = array_.shape[2], rows = array_.shape[1];
+        // around a plane of codes there are some that are never looked at, so that each voxel has all neighbours
+        const Index length = size + 2;
+        std::vector<Code> codes[2];
+        for (auto& plane : codes) {
+            plane.resize(static_cast<std::size_t>((rows + 2) * length));
+        }
+        std::vector<std::uint8_t> equal(static_cast<std::size_t>(2 * size));
+        std::uint8_t* const low = equal.data();
+        std::uint8_t* const high = low + size;
+        Index numbers_to[Near::COUNT], bytes_to[Near::COUNT];
+        for (int at = 0; at < Near::COUNT; ++at) {
+            const Offset& to = PASSED[at];
+            numbers_to[at] = (to.z * rows + to.y) * size + to.x;
+            bytes_to[at] = to.z * array_.strides[0] + to.y * array_.strides[1] + to.x * array_.strides[2];
+        }
+        // which neighbours lie to each side: at the ends of the array there are none
+        unsigned behind = 0, above = 0, below = 0, before = 0, after = 0;
+        for (int at = 0; at < Near::COUNT; ++at) {
+            const Offset& to = PASSED[at];
+            behind |= unsigned{to.z < 0} << at;
+            above |= unsigned{to.y < 0} << at;
+            below |= unsigned{to.y > 0} << at;
+            before |= unsigned{to.x < 0} << at;
+            after |= unsigned{to.x > 0} << at;
+        }
+        const auto background = static_cast<Label>(rules_.background);
+        for (Index z = 0; z < array_.shape[0]; ++z) {
+            std::swap(codes[0], codes[1]);
+            for (Index y = 0; y < rows; ++y) {
+                const Label* row = values(z, y);
+                Code* const here = codes[0].data() + (y + 1) * length + 1;
+                for (Index x = 0; x < size; ++x) {
+                    here[x] = code(row[x]);
+                }
+                const Code* neighbours[Near::COUNT];
+                for (int at = 0; at < Near::COUNT; ++at) {
+                    const Offset& to = PASSED[at];
+                    neighbours[at] = codes[-to.z].data() + (y + 1 + to.y) * length + 1 + to.x;
+                }
+                find_equal<0, std::min(8, Near::COUNT)>(here, neighbours, size, low);
+                if (Near::COUNT > 8) {
+                    find_equal<8, std::max(9, Near::COUNT)>(here, neighbours, size, high);
+                }
+                provisional_.reserve(static_cast<std::size_t>(size));
+                const unsigned missing = (z == 0 ? behind : 0) | (y == 0 ? above : 0) | (y + 1 == rows ? below : 0);
+                const char* const bytes = array_.data + z * array_.strides[0] + y * array_.strides[1];
+                Number* const out = numbers_ + (z * rows + y) * size;
+                const Index index = z * array_.steps[0] + y * array_.steps[1];
+                for (Index x = 0; x < size; ++x) {
+                    const Label label = row[x];
+                    if (rules_.has_background && label == background) {
+                        out[x] = 0;
+                        continue;
+                    }
+                    unsigned bits = (low[x] | (Near::COUNT > 8 ? unsigned{high[x]} << 8 : 0)) & ~missing;
+                    bits &= ~((x == 0 ? before : 0) | (x + 1 == size ? after : 0));
+                    if (sizeof(Label) > sizeof(Code)) {
+                        // other labels can have the same code
+                        const char* const voxel = bytes + x * array_.strides[2];
+                        for (unsigned left = bits; left; left &= left - 1) {
+                            const int at = __builtin_ctz(left);
+                            Label other;
+                            std::memcpy(&other, voxel + bytes_to[at], sizeof(Label));
+                            bits ^= unsigned{other != label} << at;
+                        }
+                    }
+                    const auto first = static_cast<Number>(index + x * array_.steps[2]);
+                    unsigned apart = near.apart[bits];
+                    if (!apart) {
+                        out[x] = provisional_.add(1, first);
+                        continue;
+                    }
+                    Number number = out[x + numbers_to[__builtin_ctz(apart)]];
+                    while (apart &= apart - 1) {
+                        number = provisional_.unite(number, out[x + numbers_to[__builtin_ctz(apart)]]);
+                    }
+                    provisional_.count(number, 1, first);
+                    out[x] = number;
+                }
+            }
+        }
+    }
+
+    template <int REACH>
+    void find_by_runs() {
+        here_ = {array_.shape[1], array_.shape[2]};
+        before_ = {array_.shape[1], array_.shape[2]};
         for (Index z = 0; z < array_.shape[0]; ++z) {
             std::swap(here_, before_);
             for (Index y = 0; y < array_.shape[1]; ++y) {
@@ -334,6 +576,7 @@ private:
         const Index index = z * array_.steps[0] + y * array_.steps[1];
         Number at = 0;
         Runs* const last = here_.row(y + 1);
+        provisional_.reserve(static_cast<std::size_t>(last - here_.row(y)));
         for (Runs* run = here_.row(y); run != last; ++run) {
             const Number size = run->stop - run->start;
             const auto first = static_cast<Number>(index + static_cast<Index>(run->start) * array_.steps[2]);
@@ -362,7 +605,7 @@ private:
         }
     }
 
-    bool is_kept(const typename Provisional<Number>::Entry& root) const { return root.size >= rules_.least; }
+    bool is_kept(Number root) const { return rules_.least <= 1 || provisional_.size(root) >= rules_.least; }
 
     // Whether memory has the voxels in the order in which they are counted.
     bool is_in_order() const {
@@ -380,41 +623,54 @@ private:
 
     // Replaces the provisional numbers by those that the components have in the end.
     void number(ComponentTable& table) {
-        Index count = 0;
-        provisional_.visit_roots([&](const auto& root) { count += is_kept(root); });
-        const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(Number);
-        table.sizes = std::malloc(bytes + 1);
-        table.firsts = std::malloc(bytes + 1);
-        if (!table.sizes || !table.firsts) {
-            throw std::bad_alloc();
+        if (provisional_.has_sizes() || provisional_.has_firsts()) {
+            provisional_.gather();
         }
-        table.count = count;
+        const bool has_ranks = !is_in_order();
+        Ranks ranks(has_ranks ? static_cast<std::uint64_t>(voxels()) : 0);
+        std::size_t count = 0;
+        if (has_ranks || rules_.is_described) {
+            provisional_.visit_roots([&](Number root) {
+                if (is_kept(root)) {
+                    ++count;
+                    if (has_ranks) {
+                        ranks.insert(provisional_.first(root));
+                    }
+                }
+            });
+            ranks.sum();
+        }
+        if (rules_.is_described) {
+            table.sizes = std::malloc(count * sizeof(Number) + 1);
+            table.firsts = std::malloc(count * sizeof(Number) + 1);
+            if (!table.sizes || !table.firsts) {
+                throw std::bad_alloc();
+            }
+        }
         auto* sizes = static_cast<Number*>(table.sizes);
         auto* firsts = static_cast<Number*>(table.firsts);
-        const auto tell = [&](const auto& root, Number number) {
-            sizes[number - 1] = root.size;
-            firsts[number - 1] = root.first;
-            return number;
-        };
-        if (is_in_order()) {
-            Number next = 0;
-            provisional_.replace([&](const auto& root) { return is_kept(root) ? tell(root, ++next) : Number{0}; });
-            return;
-        }
-        Ranks ranks(static_cast<std::uint64_t>(voxels()));
-        provisional_.visit_roots([&](const auto& root) {
-            if (is_kept(root)) {
-                ranks.insert(root.first);
+        Number last = 0;
+        provisional_.replace([&](Number root) {
+            if (!is_kept(root)) {
+                return Number{0};
             }
+            ++last;
+            const Number number = has_ranks ? static_cast<Number>(ranks(provisional_.first(root)) + 1) : last;
+            if (sizes) {
+                sizes[number - 1] = provisional_.size(root);
+                firsts[number - 1] = provisional_.first(root);
+            }
+            return number;
         });
-        ranks.sum();
-        provisional_.replace([&](const auto& root) {
-            return is_kept(root) ? tell(root, static_cast<Number>(ranks(root.first) + 1)) : Number{0};
-        });
+        table.count = static_cast<Index>(last);
     }
 
     // Writes the number of each voxel in place of what was noted of runs.
     void replace() {
+        if (is_by_voxels_) {
+            std::for_each(numbers_, numbers_ + voxels(), [&](Number& number) { number = provisional_.parent(number); });
+            return;
+        }
         const auto size = static_cast<Number>(array_.shape[2]);
         const Index rows = array_.shape[0] * array_.shape[1];
         for (Index row = 0; row < rows; ++row) {
@@ -443,6 +699,7 @@ private:
     Plane<Label, Number> before_;
     std::vector<Label> row_;
     Provisional<Number> provisional_;
+    bool is_by_voxels_ = false;
 };
 
 template <class Label>

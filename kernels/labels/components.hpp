@@ -18,12 +18,14 @@ struct LabelArray {
 };
 
 // What is asked for: voxels are neighbours if they differ along at most `reach` axes, by one along each. Those of the
-// background, if there is one, and those of components of fewer than `least` voxels get the number 0.
+// background, if there is one, and those of components of fewer than `least` voxels get the number 0. Only if it
+// `is_described` has the table more than the count.
 struct ComponentRules {
     int reach;
     bool has_background;
     std::uint64_t background;
     std::uint64_t least;
+    bool is_described;
 };
 
 // Of each component, as many bytes each as the numbers have: how many voxels it has, and the index of the first one.

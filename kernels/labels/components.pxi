@@ -11,6 +11,7 @@ cdef extern from "components.hpp" namespace "chunkpyramid" nogil:
         bint has_background
         uint64_t background
         uint64_t least
+        bint is_described
     struct ComponentTable:
         void* sizes
         void* firsts
@@ -21,7 +22,7 @@ cdef extern from "components.hpp" namespace "chunkpyramid" nogil:
     void release_components "chunkpyramid::release" (ComponentTable& table) noexcept
 
 
-def components(array, numbers, steps, int reach, background, uint64_t least):
+def components(array, numbers, steps, int reach, background, uint64_t least, bint is_described):
     """Number the connected components of an array in the order of their first voxels, from 1 on.
 
     Parameters
@@ -38,11 +39,16 @@ def components(array, numbers, steps, int reach, background, uint64_t least):
         The bits of the label that is no component; None if there is none.
     least : int
         Components of fewer voxels get the number 0, as the background does.
+    is_described : bool
+        Whether the sizes and firsts are wanted.
 
     Returns
     -------
+    count : int
+        How many components there are.
     sizes, firsts : bytes
-        Of each component the number of voxels and the index of the first one, as items of ``numbers``.
+        Of each component the number of voxels and the index of the first one, as items of ``numbers``; empty if they are not
+        wanted.
     """
     cdef _HeldArray held = _HeldArray(array, False)
     cdef _HeldArray written = _HeldArray(numbers, True)
@@ -77,12 +83,16 @@ def components(array, numbers, steps, int reach, background, uint64_t least):
     rules.has_background = background is not None
     rules.background = 0 if background is None else background
     rules.least = least
+    rules.is_described = is_described
     with nogil:
         is_done = label_components(labels, rules, out.buf, number_bytes, table)
     try:
         if not is_done:
             raise MemoryError("there is not enough memory for all components")
+        if not is_described:
+            return table.count, b"", b""
         return (
+            table.count,
             PyBytes_FromStringAndSize(<char*>table.sizes, table.count * number_bytes),
             PyBytes_FromStringAndSize(<char*>table.firsts, table.count * number_bytes),
         )

@@ -59,11 +59,11 @@ def connected_components(
     widest = number_dtype(values.size)
     numbers, count = [], 0
     for index in np.ndindex(leading):
-        found = label_components(volumes[index], rules, widest)
+        found = label_components(volumes[index], rules, widest, is_described=False)
         if count:
             np.add(found.numbers, count, out=found.numbers, where=found.numbers != 0)
         numbers.append(found.numbers)
-        count += len(found.sizes)
+        count += found.count
     fitting = fitting_dtype(count, made)
     if not leading:
         return numbers[0].reshape(values.shape, order="A").astype(fitting, copy=False)
@@ -77,9 +77,10 @@ def connected_components(
 class Components:
     """The components of a volume: the number of each voxel, and of each component its size and its first voxel.
 
-    ``firsts`` count voxels in C order.
+    ``firsts`` count voxels in C order. If they are not described, there are no sizes and no firsts.
     """
 
+    count: int
     numbers: npt.NDArray[Any]
     sizes: npt.NDArray[Any]
     firsts: npt.NDArray[Any]
@@ -170,7 +171,12 @@ def _number(value: Any) -> int | float:
 
 
 def label_components(
-    values: npt.NDArray[Any], rules: ComponentRules, dtype: npt.DTypeLike, *, dust: int | None = None
+    values: npt.NDArray[Any],
+    rules: ComponentRules,
+    dtype: npt.DTypeLike,
+    *,
+    dust: int | None = None,
+    is_described: bool = True,
 ) -> Components:
     """Return the components of a volume of three axes, numbered in the order of their first voxels, from 1 on.
 
@@ -180,6 +186,8 @@ def label_components(
         Of the numbers; see `number_dtype`.
     dust : int, optional
         In place of that of the rules.
+    is_described : bool, optional
+        Whether the sizes and first voxels are wanted, which take time where there are many components.
     """
     background = rules.background
     if rules.has_threshold:
@@ -193,16 +201,20 @@ def label_components(
     bits = native.transpose(order).view(f"u{native.itemsize}")
     numbers = np.empty(bits.shape, dtype)
     steps = [math.prod(native.shape[axis + 1 :]) for axis in order]
-    sizes, firsts = kernels.components(
+    count, sizes, firsts = kernels.components(
         bits,
         numbers,
         tuple(steps),
         rules.reach,
         _bits(background, native.dtype),
         rules.dust if dust is None else dust,
+        is_described,
     )
     return Components(
-        numbers.transpose(np.argsort(order)), np.frombuffer(sizes, numbers.dtype), np.frombuffer(firsts, numbers.dtype)
+        count,
+        numbers.transpose(np.argsort(order)),
+        np.frombuffer(sizes, numbers.dtype),
+        np.frombuffer(firsts, numbers.dtype),
     )
 
 
