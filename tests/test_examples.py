@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from helpers.child import run
 
 import chunkpyramid as cp
 
@@ -45,9 +46,7 @@ IN_README = dict(re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)```", README, flag
 @pytest.mark.parametrize("title", IN_README)
 def test_example_in_the_readme(title: str, tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "volume.zarr" / "0", data=np.ones((128, 128, 128), np.uint8), chunks=(64, 64, 64))
-    environment = {**os.environ, "PYTHONPATH": str(Path(cp.__file__).parent.parent)}
-    command = [sys.executable, "-c", IN_README[title]]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = run(IN_README[title], folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     if title == "Checking and mending":
         assert "1      (1, 0, 1)  differs  repaired" in done.stdout
@@ -93,9 +92,7 @@ GUIDES = [Path(__file__).parent.parent / "docs" / name for name in ("labels.md",
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.name)
 def test_guides_run_as_they_stand(path: Path, tmp_path: Path) -> None:
     code = "\n".join(re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL))
-    environment = {**os.environ, "PYTHONPATH": str(Path(cp.__file__).parent.parent)}
-    command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = run(f"import warnings\nwarnings.simplefilter('error')\n{code}", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 

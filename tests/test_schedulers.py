@@ -93,7 +93,8 @@ def test_all_schedulers_write_the_same_bytes(
     # in new interpreters, as by default
     with set_up_workers("spawn"), scheduler(name):
         zarrs = cp.build_pyramid(source, tmp_path / "zarr", progress=lambda *call: calls.append(call), **OPTIONS)
-        cp.build_pyramid(da.from_array(VOXELS, chunks=(20, 9, 37)), tmp_path / "dask", **OPTIONS)
+        with set_up_workers():
+            cp.build_pyramid(da.from_array(VOXELS, chunks=(20, 9, 37)), tmp_path / "dask", **OPTIONS)
     assert zarrs.plan is not None
     assert contents(tmp_path / "zarr") == expected
     assert without_digest(contents(tmp_path / "dask")) == without_digest(expected)

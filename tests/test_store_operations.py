@@ -139,13 +139,24 @@ SOURCES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.usefixtures("slots")
-@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
-@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+SLOTS = (1, 16)
+# chunks of format 2 are those of format 3 by other keys
+SOURCES_TARGETS_AND_SLOTS = [
+    *itertools.product(["v3"], TARGETS, SLOTS),
+    *itertools.product(["sharded"], TARGETS, SLOTS[1:]),
+    *itertools.product(["sharded"], ["chunks of the source", "misaligned chunks", "misaligned shards"], SLOTS[:1]),
+    *itertools.product(["v2"], ["smaller chunks", "v2"], SLOTS),
+]
+
+
+@pytest.mark.parametrize(
+    ("source_name", "target", "slots"), SOURCES_TARGETS_AND_SLOTS, indirect=["slots"], ids=lambda value: str(value)
+)
 def test_every_source_chunk_is_read_once_and_every_chunk_written_once(
-    source: dict[str, Any], target: dict[str, Any]
+    source_name: str, target: str, slots: int
 ) -> None:
-    read, written, pyramid = build(**source, **target, method="mean")
+    source = SOURCES[source_name]
+    read, written, pyramid = build(**source, **TARGETS[target], method="mean")
     unit = source.get("source_shards") or (8, 8, 8)
     edges = reach_over(SHAPE, unit) if "source_shards" in source else set()
     assert_read_once(read, read.count("get"), keys(SHAPE, unit, zarr_format=source.get("source_format", 3)), edges)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers.child import run
 
 from chunkpyramid.engine.process_memory import available_memory
 
@@ -85,7 +86,8 @@ print(available_memory(), cp.plan_pyramid(np.zeros((64, 64), np.uint8), {}, chun
 @pytest.mark.parametrize("kind", ["RLIMIT_AS", "RLIMIT_DATA"])
 def test_resource_limits_count(kind: str) -> None:
     limit = 3 * 2**30
-    done = subprocess.run([sys.executable, "-c", LIMITED, kind, str(limit)], capture_output=True, text=True, check=True)
+    done = run(LIMITED, kind, str(limit))
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(limit), str(limit // 2)]
 
 

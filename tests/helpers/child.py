@@ -25,7 +25,8 @@ import dask
 __all__ = ["Child", "Ended", "run", "set_up_workers", "start_server", "started"]
 
 CONTEXT = get_context("forkserver")
-PRELOADED = ["chunkpyramid", "distributed"]
+# with what the package itself imports only when there is something to do
+PRELOADED = ["chunkpyramid", "chunkpyramid.cli.main", "chunkpyramid.engine.scheduler", "yaozarrs", "distributed"]
 SECONDS_UNTIL_KILLED = 300
 
 

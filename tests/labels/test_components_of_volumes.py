@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ import numpy.typing as npt
 import pytest
 import xarray as xr
 import zarr
+from helpers.child import run
+from helpers.cluster import cluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.storage import MemoryStore
@@ -30,7 +30,6 @@ from chunkpyramid.labels.arrays import components as arrays
 from chunkpyramid.labels.component_cells import CellGrid
 from chunkpyramid.labels.components import connected_components
 from chunkpyramid.labels.large_array import LargeArray
-from tests.helpers.cluster import cluster
 
 Array = npt.NDArray[Any]
 
@@ -277,10 +276,8 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
     stored(LABELS, source, chunks=(8, 8, 8))
     kills = [("blocks", 4), ("merge", 3), ("blocks", 15)]
     for when, count in kills:
-        child = subprocess.run(
-            [sys.executable, "-c", CHILD, str(source), str(target), when, str(count)], capture_output=True, check=False
-        )
-        assert child.returncode == -signal.SIGKILL, child.stderr.decode()
+        child = run(CHILD, str(source), str(target), when, str(count))
+        assert child.returncode == -signal.SIGKILL, child.stderr
     with dask.config.set(scheduler="synchronous"):
         told: dict[str, Any] = {"connectivity": 26, "dust": 3, "chunks": 8}
         # with other memory the pieces stay what they are

@@ -53,26 +53,35 @@ SOURCES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("halo", [0, 1])
-@pytest.mark.parametrize("limit", [None, BASELINE + 8 * 2**20])
-def test_the_result_is_that_of_the_whole_array(source: str, halo: int, limit: int | None) -> None:
+TARGETS: list[dict[str, Any]] = [{}, {"shards": 16}, {"zarr_format": 2}]
+# every two of them meet
+SOURCES_HALOS_LIMITS_AND_TARGETS = [
+    (source, halo, limit, TARGETS[(number + halo + 2 * place) % len(TARGETS)])
+    for number, source in enumerate(SOURCES)
+    for halo in (0, 1)
+    for place, limit in enumerate((None, BASELINE + 8 * 2**20))
+]
+
+
+@pytest.mark.parametrize(("source", "halo", "limit", "options"), SOURCES_HALOS_LIMITS_AND_TARGETS)
+def test_the_result_is_that_of_the_whole_array(
+    source: str, halo: int, limit: int | None, options: dict[str, Any]
+) -> None:
     def function(part: Array) -> Array:
         return box_filter(part, halo)
 
-    for options in ({}, {"shards": 16}, {"zarr_format": 2}):
-        volume = cp.map_blocks(
-            function,
-            SOURCES[source](),
-            MemoryStore(),
-            dtype="int64",
-            halo=halo,
-            chunks=8,
-            memory_limit=limit,
-            **options,
-        )
-        assert volume.dtype == np.int64
-        np.testing.assert_array_equal(volume[:], box_filter(IMAGE, halo))
+    volume = cp.map_blocks(
+        function,
+        SOURCES[source](),
+        MemoryStore(),
+        dtype="int64",
+        halo=halo,
+        chunks=8,
+        memory_limit=limit,
+        **options,
+    )
+    assert volume.dtype == np.int64
+    np.testing.assert_array_equal(volume[:], box_filter(IMAGE, halo))
 
 
 @given(st.data())
