@@ -99,7 +99,7 @@ def unique(
         told.append(firsts.astype(np.int64 if is_fortran else index_dtype, copy=False))
     if return_inverse:
         inverse = np.empty(items.shape, inverse_dtype)
-        places = kernels.LabelLookup(_wide(uniques), np.arange(len(uniques), dtype=np.uint64), 8, "fill")
+        places = kernels.LabelLookup(_wide(uniques), np.arange(len(uniques), dtype=np.uint64), 8, "fill", 0, items.size)
         bits, written = as_bits(items), as_bits(inverse)
         in_threads(lambda begin, end: places.apply(bits, written, begin, end), items.size, threads)
         shaped_inverse = shaped(inverse, array.shape, order)
@@ -135,8 +135,9 @@ def _unique_pairs(pairs: Array) -> Array:
     sign = 1 << bits - 1 if pairs.dtype.kind == "i" else 0
     unsigned = as_bits(pairs) ^ as_bits(pairs).dtype.type(sign)
     rows = tally(unsigned[:, 0].astype(word) << word(bits) | unsigned[:, 1])[0]
-    columns = np.stack([rows >> word(bits), rows & word((1 << bits) - 1)]).astype(unsigned.dtype)
-    return (columns ^ unsigned.dtype.type(sign)).view(pairs.dtype).T
+    columns: Array = np.stack([rows >> word(bits), rows & word((1 << bits) - 1)]).astype(unsigned.dtype)
+    turned: Array = (columns ^ unsigned.dtype.type(sign)).view(pairs.dtype)
+    return turned.T
 
 
 def _wide(labels: Array) -> Array:
