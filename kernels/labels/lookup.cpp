@@ -1,5 +1,6 @@
 #include "lookup.hpp"
 
+#include "fill_block.hpp"
 #include "numbers.hpp"
 
 #include <algorithm>
@@ -14,7 +15,7 @@ constexpr std::uint64_t MOST_PLACES = std::uint64_t{1} << 22;
 template <class Value, Missing MISSING>
 class Table final : public Lookup {
 public:
-    Table(const std::uint64_t* keys, const std::uint64_t* values, Index size, Value fill) : fill_(fill) {
+    Table(const std::uint64_t* keys, const std::uint64_t* values, Index size, Value fill, Index labels) : fill_(fill) {
         std::uint64_t any = 0;
         std::uint64_t all = ~std::uint64_t{0};
         for (Index at = 0; at < size; ++at) {
@@ -26,7 +27,8 @@ public:
         while (places <= varying && places < MOST_PLACES) {
             places *= 2;
         }
-        is_direct_ = places > varying && places <= static_cast<std::uint64_t>(16 * std::max(Index{256}, size));
+        const Index most = std::max({Index{4096}, 16 * size, labels / 16});
+        is_direct_ = places > varying && places <= static_cast<std::uint64_t>(most);
         if (is_direct_) {
             mask_ = places - 1;
             base_ = size ? all & ~mask_ : 0;
@@ -46,13 +48,14 @@ public:
             }
             return;
         }
-        values_.reserve(static_cast<std::size_t>(size));
+        values_.reserve(static_cast<std::size_t>(size) + 1);
+        values_.push_back(fill);
         for (Index at = 0; at < size; ++at) {
             const Index number = map_.find_or_add(keys[at]);
-            if (number == static_cast<Index>(values_.size())) {
+            if (number + 1 == static_cast<Index>(values_.size())) {
                 values_.push_back(0);
             }
-            values_[number] = static_cast<Value>(values[at]);
+            values_[number + 1] = static_cast<Value>(values[at]);
         }
     }
 
@@ -101,7 +104,7 @@ private:
             }
             return size;
         }
-        Value values[MANY_RUNS];
+        Value values[BLOCK + SPARE];
         int run = 0;
         for (std::uint64_t left = starts; left; left &= left - 1) {
             bool is_there;
@@ -128,7 +131,7 @@ private:
     template <class Label>
     ALWAYS_INLINE Index
     hashed_block(const Label* labels, Value* target, Index size, std::uint64_t starts) const {
-        Value values[BLOCK];
+        Value values[BLOCK + SPARE];
         int run = 0;
         if (!map_.is_large()) {
             for (std::uint64_t left = starts; left; left &= left - 1) {
@@ -163,17 +166,24 @@ private:
             return false;
         }
         const Value missing = MISSING == Missing::KEEP ? static_cast<Value>(label) : fill_;
-        value = number == HashMap::NONE ? missing : values_[number];
+        // the first value is that of no label, so that nothing depends on whether there is one
+        const Value found = values_[number + 1];
+        value = number == HashMap::NONE ? missing : found;
         return true;
     }
 
-    static ALWAYS_INLINE void fill_block(Value* target, Index size, std::uint64_t starts, const Value* values) {
+    ALWAYS_INLINE void fill_block(Value* target, Index size, std::uint64_t starts, const Value* values) const {
+        if (size == BLOCK && fill_whole_block_) {
+            fill_whole_block_(target, starts, values);
+            return;
+        }
         while (starts) {
             fill_run(target, Run(starts, size), size, *values++);
         }
     }
 
     const Value fill_;
+    const FillBlock<Value> fill_whole_block_ = best_fill_block<Value>();
     bool is_direct_ = false;
     std::uint64_t mask_ = 0;
     std::uint64_t base_ = 0;
@@ -186,15 +196,15 @@ private:
 
 Lookup* make_lookup(
     const std::uint64_t* keys, const std::uint64_t* values, Index size, int value_itemsize, Missing missing,
-    std::uint64_t fill) noexcept {
+    std::uint64_t fill, Index labels) noexcept {
     try {
         return with_label_type(value_itemsize, [&](auto value) -> Lookup* {
             using Value = decltype(value);
             const auto filled = static_cast<Value>(fill);
             switch (missing) {
-                case Missing::KEEP: return new Table<Value, Missing::KEEP>(keys, values, size, filled);
-                case Missing::FILL: return new Table<Value, Missing::FILL>(keys, values, size, filled);
-                default: return new Table<Value, Missing::STOP>(keys, values, size, filled);
+                case Missing::KEEP: return new Table<Value, Missing::KEEP>(keys, values, size, filled, labels);
+                case Missing::FILL: return new Table<Value, Missing::FILL>(keys, values, size, filled, labels);
+                default: return new Table<Value, Missing::STOP>(keys, values, size, filled, labels);
             }
         });
     } catch (const std::bad_alloc&) {

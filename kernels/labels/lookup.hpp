@@ -19,10 +19,10 @@ public:
     virtual Index apply(const void* labels, int itemsize, void* target, Index begin, Index end) const noexcept = 0;
 };
 
-// Keys and values are bits; of two values of one key the last one counts. Values have 1, 2, 4 or 8 bytes. Returns
-// nullptr if there is not enough memory.
+// Keys and values are bits; of two values of one key the last one counts. Values have 1, 2, 4 or 8 bytes. The more
+// labels are to be rewritten, the larger a table may be. Returns nullptr if there is not enough memory.
 Lookup* make_lookup(
     const std::uint64_t* keys, const std::uint64_t* values, Index size, int value_itemsize, Missing missing,
-    std::uint64_t fill) noexcept;
+    std::uint64_t fill, Index labels) noexcept;
 
 }  // namespace chunkpyramid

@@ -10,7 +10,7 @@ cdef extern from "lookup.hpp" namespace "chunkpyramid" nogil:
         ) noexcept
     Lookup* make_lookup(
         const uint64_t* keys, const uint64_t* values, Py_ssize_t size, int value_itemsize, Missing missing,
-        uint64_t fill
+        uint64_t fill, Py_ssize_t labels
     ) noexcept
 
 
@@ -27,13 +27,15 @@ cdef class LabelLookup:
         What a label becomes that is not in the table. Where it is kept, labels have as many bytes as values.
     fill : int
         What it becomes if it is filled.
+    labels : int
+        How many are to be rewritten: for many it pays to make a large table.
     """
 
     cdef Lookup* lookup
     cdef int value_itemsize
     cdef bint keeps
 
-    def __cinit__(self, keys, values, int value_itemsize, missing, uint64_t fill=0):
+    def __cinit__(self, keys, values, int value_itemsize, missing, uint64_t fill=0, Py_ssize_t labels=0):
         cdef _Items read_keys = _Items(keys, False)
         cdef _Items read_values = _Items(values, False)
         if read_keys.itemsize != 8 or read_values.itemsize != 8 or read_keys.size != read_values.size:
@@ -46,7 +48,7 @@ cdef class LabelLookup:
         with nogil:
             self.lookup = make_lookup(
                 <const uint64_t*>read_keys.data, <const uint64_t*>read_values.data, read_keys.size, value_itemsize,
-                chosen, fill,
+                chosen, fill, labels,
             )
         if self.lookup == NULL:
             raise MemoryError("there is not enough memory for the table of labels")

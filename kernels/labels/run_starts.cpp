@@ -190,4 +190,6 @@ int instruction_sets() noexcept { return best() + 1; }
 
 void use_instruction_set(int chosen) noexcept { used() = chosen; }
 
+int used_instruction_set() noexcept { return used(); }
+
 }  // namespace chunkpyramid

@@ -27,5 +27,6 @@ void look_at_part(const void* labels, int itemsize, Index size, PartOfLabels& pa
 // How many sets of instructions can be used here, and which one is: 0 is what every machine has.
 int instruction_sets() noexcept;
 void use_instruction_set(int chosen) noexcept;
+int used_instruction_set() noexcept;
 
 }  // namespace chunkpyramid

@@ -204,8 +204,6 @@ def refit(arr: Array, value: Any = None, increase_only: bool = False, exotics: b
     fitted: Any
     if value is not None:
         fitted = fit_dtype(arr.dtype, value, exotics)
-    elif arr.size == 0:
-        fitted = fit_dtype(arr.dtype, 0, exotics)
     else:
         fitted = _fit_all(arr, exotics)
     if (increase_only and np.dtype(fitted).itemsize <= arr.dtype.itemsize) or fitted == arr.dtype:
@@ -214,6 +212,9 @@ def refit(arr: Array, value: Any = None, increase_only: bool = False, exotics: b
 
 
 def _fit_all(arr: Array, exotics: bool) -> type[Any]:
+    if arr.size == 0:
+        minmax(arr)
+        return fit_dtype(arr.dtype, 0, exotics)
     # both ends, for the one nearer to zero can need the larger dtype
     return max(
         (fit_dtype(arr.dtype, end, exotics) for end in minmax(arr)), key=lambda fitted: np.dtype(fitted).itemsize

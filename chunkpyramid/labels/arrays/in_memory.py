@@ -74,11 +74,12 @@ def checked_scalar(value: Any, dtype: np.dtype[Any]) -> Any:
     OverflowError
         If the dtype, an integer or bool, cannot hold it.
     """
+    is_number = hasattr(value, "__float__" if dtype.kind == "f" else "__int__")
+    if isinstance(value, str | bytes | complex | np.complexfloating) or not is_number:
+        raise TypeError(f"a number is required, not {value!r}")
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return dtype.type(float(value))
-    if value is None or isinstance(value, str | bytes | complex | np.complexfloating) or not hasattr(value, "__int__"):
-        raise TypeError(f"an integer is required, not {value!r}")
     number = int(value)
     limits = np.iinfo("u1" if dtype.kind == "b" else dtype)
     if not limits.min <= number <= limits.max:

@@ -64,7 +64,7 @@ def rewrite(
     else:
         target = np.empty_like(items)
     fill_bits = int(as_bits(np.array([fill], array.dtype))[0])
-    table = kernels.LabelLookup(*_table(keys, values), array.itemsize, missing, fill_bits)
+    table = kernels.LabelLookup(*_table(keys, values), array.itemsize, missing, fill_bits, items.size)
     source = items
     if array.dtype.kind == "f" and (keys == 0).any():
         source = _positive_zeros(items.view(array.dtype))

@@ -192,8 +192,10 @@ def is_solid(arr: Array, value: Any = None) -> bool:
     if arr.size == 0:
         return True
     if arr.dtype == np.float16:
-        first = arr.reshape(-1)[0] if value is None else checked_scalar(value, arr.dtype)
-        return bool((arr == first).all())
+        # there is no kernel for their values, and fastremap compares their bits, too
+        halves = _bits_in_memory(arr)
+        with np.errstate(over="ignore"):
+            return is_solid(halves, None if value is None else np.float16(value).view(np.uint16))
     check_kind(arr, "biuf", "values")
     bits = _bits_in_memory(arr)
     wanted = bits[:1] if value is None else as_bits(np.atleast_1d(checked_scalar(value, arr.dtype)))

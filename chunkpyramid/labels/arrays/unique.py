@@ -30,8 +30,8 @@ def unique(
 ) -> Any:
     """Return the sorted labels of an array.
 
-    Integers and bool are counted by a kernel in one pass, in C and Fortran order alike; what else there is, and
-    ``axis``, is left to NumPy.
+    Integers and bool are counted by a kernel in one pass, in C and Fortran order alike, and so are rows of two integers
+    of up to 4 bytes; what else there is, and ``axis``, is left to NumPy.
 
     Parameters
     ----------
@@ -79,6 +79,8 @@ def unique(
     array = np.asarray(labels)
     if array.dtype.kind in "iuf" and not array.dtype.isnative and axis is None:
         raise ArgumentError(f"labels are {array.dtype.str}: convert them to the byte order of this machine first")
+    if axis == 0 and _is_pairs(array) and not (return_index or return_inverse or return_counts):
+        return _unique_pairs(array)
     if axis is not None or array.dtype.kind not in "biu":
         return _by_numpy(array, return_index, return_inverse, return_counts, axis, equal_nan)
     if return_inverse and array.ndim == 0 and array.dtype.kind != "b":
@@ -97,7 +99,7 @@ def unique(
         told.append(firsts.astype(np.int64 if is_fortran else index_dtype, copy=False))
     if return_inverse:
         inverse = np.empty(items.shape, inverse_dtype)
-        places = kernels.LabelLookup(_wide(uniques), np.arange(len(uniques), dtype=np.uint64), 8, "fill")
+        places = kernels.LabelLookup(_wide(uniques), np.arange(len(uniques), dtype=np.uint64), 8, "fill", 0, items.size)
         bits, written = as_bits(items), as_bits(inverse)
         in_threads(lambda begin, end: places.apply(bits, written, begin, end), items.size, threads)
         shaped_inverse = shaped(inverse, array.shape, order)
@@ -119,6 +121,23 @@ def _by_numpy(
     # the first release of NumPy 2 tells an inverse of another shape
     place = 1 + return_index
     return (*told[:place], told[place].reshape(array.shape), *told[place + 1 :])
+
+
+def _is_pairs(array: Array) -> bool:
+    """Tell whether these are rows of two integers that are one of twice as many bytes."""
+    is_small = array.dtype.kind in "iu" and array.itemsize <= 4 and array.dtype.isnative
+    return is_small and array.ndim == 2 and array.shape[1] == 2 and array.flags.c_contiguous
+
+
+def _unique_pairs(pairs: Array) -> Array:
+    bits, word = 8 * pairs.itemsize, np.dtype(f"u{2 * pairs.itemsize}").type
+    # as unsigned integers negative ones come last, unless their sign is turned
+    sign = 1 << bits - 1 if pairs.dtype.kind == "i" else 0
+    unsigned = as_bits(pairs) ^ as_bits(pairs).dtype.type(sign)
+    rows = tally(unsigned[:, 0].astype(word) << word(bits) | unsigned[:, 1])[0]
+    columns: Array = np.stack([rows >> word(bits), rows & word((1 << bits) - 1)]).astype(unsigned.dtype)
+    turned: Array = (columns ^ unsigned.dtype.type(sign)).view(pairs.dtype)
+    return turned.T
 
 
 def _wide(labels: Array) -> Array:

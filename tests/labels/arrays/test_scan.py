@@ -59,6 +59,7 @@ def test_nan_and_zeros() -> None:
     assert arrays.is_solid(np.array([0.0, -0.0]))
     assert arrays.is_solid(np.array([2.5, 2.5], np.float16), 2.5)
     assert not arrays.is_solid(np.array([2.5, 2.0], np.float16))
+    assert arrays.is_solid(np.array([nan, nan], np.float16))
     assert arrays.is_solid(np.array([0.1, 0.1], np.float32), 0.1)
     assert arrays.indices(np.array([nan]), nan).size == 0
     assert arrays.is_sorted([1.0, nan, 0.0])
@@ -77,6 +78,7 @@ def test_what_is_refused() -> None:
         (OverflowError, lambda: arrays.indices(labels, 300)),
         (OverflowError, lambda: arrays.is_solid(labels, -1)),
         (TypeError, lambda: arrays.is_solid(labels, "a")),
+        (TypeError, lambda: arrays.is_solid(labels.astype(float), "a")),
         (TypeError, lambda: arrays.is_sorted(labels[None])),
         (TypeError, lambda: arrays.is_sorted(["a"])),
         (cp.ArgumentError, lambda: arrays.minmax(labels.astype(">u2"))),

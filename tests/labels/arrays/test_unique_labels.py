@@ -96,6 +96,17 @@ def test_along_an_axis() -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_pairs(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    pool = np.array([limits.min, limits.max, 0, 1, 7, limits.max // 2], dtype)
+    pairs = pool[np.random.default_rng(0).integers(0, 6, (100, 2))]
+    for rows in (pairs, pairs[:1], pairs[:0], pairs[::2], np.asfortranarray(pairs)):
+        told = arrays.unique(rows, axis=0)
+        np.testing.assert_array_equal(told, np.unique(rows, axis=0))
+        assert told.dtype == rows.dtype
+
+
 def test_threads_and_what_is_refused() -> None:
     labels = np.random.default_rng(0).integers(0, 1000, 300_000, np.uint64)
     _, inverse = arrays.unique(labels, return_inverse=True, threads=3)
