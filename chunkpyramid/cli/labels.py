@@ -27,6 +27,10 @@ TABLE = [
     click.option("--json", "as_json", is_flag=True, help="Print JSON: a list of objects."),
     click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the table to a .csv or .parquet file."),
 ]
+KEEPING = [
+    click.option("--keep", help="Keep the table in this new group, which xarray opens; it can be resumed then."),
+    click.option("--overwrite", is_flag=True, help="Replace what is at --output or --keep."),
+]
 WRITING = [
     *READING,
     click.option("--chunks", type=ShapeType(), help="64, or 1,64,64, or auto."),
@@ -76,17 +80,17 @@ def tell_volume(volume: Any, start: float) -> None:
     click.echo(f"{volume}\nwritten in {time.perf_counter() - start:.1f} s{measured}")
 
 
-def tell_table(table: Any, rows: Iterable[Any], as_json: bool, output: Path | None) -> None:
+def tell_table(table: Any, rows: Iterable[Any], as_json: bool, output: Path | None, *, overwrite: bool = False) -> None:
     """Print a table as JSON or as it shows itself, or write it to a file."""
     if output is not None:
         write = {".csv": table.to_csv, ".parquet": table.to_parquet}.get(output.suffix)
         if write is None:
             raise click.UsageError(f"--output must be a .csv or .parquet file, but {str(output)!r} was given")
-        write(output)
-        click.echo(f"{len(table)} rows written to {output}")
-    elif as_json:
+        write(output, overwrite=overwrite)
+        click.echo(f"{len(table)} rows written to {output}", err=as_json)
+    if as_json:
         click.echo(json.dumps([plain(row) for row in rows]))
-    else:
+    elif output is None:
         click.echo(str(table))
 
 
@@ -131,13 +135,13 @@ def unique(src: str, counts: bool, as_json: bool, **options: Any) -> None:
 @click.argument("src")
 @click.option("--background", default="0", show_default=True, help="The label that is left out, or none.")
 @click.option("--largest", type=int, help="Only so many labels, the largest first.")
-@click.option("--keep", help="Keep the table in this new group, which xarray opens; it can be resumed then.")
-@with_options(*TABLE, *READING)
+@with_options(*KEEPING, *TABLE, *READING)
 def statistics(
     src: str,
     background: str,
     largest: int | None,
     keep: str | None,
+    overwrite: bool,
     as_json: bool,
     output: Path | None,
     **options: Any,
@@ -146,22 +150,29 @@ def statistics(
     from chunkpyramid.labels.label_statistics import statistics
 
     with progress_argument() as progress:
-        table = statistics(src, background=_background(background), target=keep, progress=progress, **given(**options))
+        table = statistics(
+            src,
+            background=_background(background),
+            target=keep,
+            overwrite=overwrite,
+            progress=progress,
+            **given(**options),
+        )
     table = table if largest is None else table.largest(largest)
-    tell_table(table, table.values(), as_json, output)
+    tell_table(table, table.values(), as_json, output, overwrite=overwrite)
 
 
 @labels.command()
 @click.argument("src")
 @click.option("--connectivity", type=int, default=6, show_default=True, help="6, 18 or 26; 4 or 8 in 2-D.")
 @click.option("--background", default="0", show_default=True, help="The label that is left out, or none.")
-@click.option("--keep", help="Keep the table in this new group, which xarray opens; it can be resumed then.")
-@with_options(*TABLE, *READING)
+@with_options(*KEEPING, *TABLE, *READING)
 def contacts(
     src: str,
     connectivity: int,
     background: str,
     keep: str | None,
+    overwrite: bool,
     as_json: bool,
     output: Path | None,
     **options: Any,
@@ -175,10 +186,11 @@ def contacts(
             connectivity=connectivity,
             background=_background(background),
             target=keep,
+            overwrite=overwrite,
             progress=progress,
             **given(**options),
         )
-    tell_table(table, table.values(), as_json, output)
+    tell_table(table, table.values(), as_json, output, overwrite=overwrite)
 
 
 @labels.command()
@@ -297,7 +309,7 @@ def agglomerate(src: str, dst: str | None, pairs: str, in_place: bool, **options
 @click.argument("src")
 @click.argument("dst")
 @click.option("--connectivity", type=int, help="6, 18 or 26; 4 or 8 in 2-D.  [default: 6, 4]")
-@click.option("--background", type=int, default=0, show_default=True, help="What belongs to no component.")
+@click.option("--background", default="0", show_default=True, help="What belongs to no component, or none.")
 @click.option("--threshold", type=RangeType(), help="Make SRC binary: 100,200, or 100, or ,200, both inclusive.")
 @click.option("--dust", type=int, default=0, show_default=True, help="Components of fewer voxels become background.")
 @with_options(*WRITING)
@@ -305,7 +317,7 @@ def components(
     src: str,
     dst: str,
     connectivity: int | None,
-    background: int,
+    background: str,
     threshold: tuple[float | None, float | None] | None,
     dust: int,
     **options: Any,
@@ -319,7 +331,7 @@ def components(
             src,
             dst,
             connectivity=connectivity,
-            background=background,
+            background=_background(background),
             threshold=threshold,
             dust=dust,
             progress=progress,

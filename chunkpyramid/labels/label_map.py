@@ -30,6 +30,9 @@ Labels = npt.NDArray[Any]
 # are.
 FEW_LABELS = 2**14
 
+# the names of columns of files that have more than two
+COLUMNS_OF_FILES = (("old", "new"), ("label", "new"), ("first", "second"))
+
 LARGEST = np.iinfo(np.int64).max
 
 # of the group in the scratch group that a large map is stored in
@@ -192,7 +195,8 @@ def read_columns(table: Any, argument: str, storage_options: Mapping[str, Any] |
     Parameters
     ----------
     table : dict, array of two columns, pair of arrays, path of a Parquet or CSV file, zarr array or path of one
-        Of a file the first two columns are read.
+        Of a file with more than two columns those are read that are named "old" and "new", "label" and "new", or
+        "first" and "second"; and so it is of tables.
     argument : str
         Its name, for messages.
     storage_options : dict, optional
@@ -203,8 +207,10 @@ def read_columns(table: Any, argument: str, storage_options: Mapping[str, Any] |
     ArgumentError
         If it is something else.
     """
-    if hasattr(table, "old") and hasattr(table, "new"):
-        return table.old, table.new
+    for names in COLUMNS_OF_FILES[::2]:
+        if all(hasattr(table, name) for name in names):
+            first, second = (np.asarray(getattr(table, name)) for name in names)
+            return first, second
     if isinstance(table, Mapping):
         return integers(list(table.keys()), argument), integers(list(table.values()), argument)
     if isinstance(table, str | os.PathLike):
@@ -268,11 +274,10 @@ def _columns_of_parquet(path: Any) -> tuple[Labels, Labels]:
             "a Parquet table needs pyarrow, which is not installed: pip install 'chunkpyramid[tables]'"
         ) from error
     told = parquet.ParquetFile(path)
-    names = told.schema_arrow.names
-    if len(names) < 2:
-        raise ArgumentError(f"table {str(path)!r} has the columns {names}, but two are needed: labels and new labels")
-    read = told.read(columns=names[:2])
-    first, second = (read.column(name).to_numpy() for name in names[:2])
+    columns = _two_columns(told.schema_arrow.names, path)
+    names = [told.schema_arrow.names[column] for column in columns]
+    read = told.read(columns=names)
+    first, second = (read.column(name).to_numpy() for name in names)
     return first, second
 
 
@@ -280,16 +285,37 @@ def _columns_of_text(path: Any, kind: str) -> tuple[Labels, Labels]:
     separator = "\t" if kind == ".tsv" else ","
     with open(path, encoding="utf-8-sig") as file:
         first = file.readline().strip()
-    heading = 0 if all(_is_whole(cell) for cell in first.split(separator)[:2]) else 1
+    cells = [cell.strip().strip('"') for cell in first.split(separator)]
+    heading = 0 if all(map(_is_whole, cells[:2])) else 1
+    columns_of = _two_columns(cells if heading else [""] * len(cells), path)
     try:
         # of 64 bits without sign; what is negative is read again
-        columns = np.loadtxt(path, np.uint64, delimiter=separator, skiprows=heading, usecols=(0, 1), ndmin=2)
+        columns = np.loadtxt(path, np.uint64, delimiter=separator, skiprows=heading, usecols=columns_of, ndmin=2)
     except (ValueError, OverflowError):
         try:
-            columns = np.loadtxt(path, np.int64, delimiter=separator, skiprows=heading, usecols=(0, 1), ndmin=2)
+            columns = np.loadtxt(path, np.int64, delimiter=separator, skiprows=heading, usecols=columns_of, ndmin=2)
         except (ValueError, OverflowError, IndexError) as error:
             raise ArgumentError(f"table {str(path)!r} must have two columns of integers: {error}") from error
     return columns[:, 0], columns[:, 1]
+
+
+def _two_columns(names: list[str], path: Any) -> tuple[int, int]:
+    """Return which columns of a file are meant: those of two, else those with the names of labels and new ones.
+
+    Raises
+    ------
+    ArgumentError
+        If that is not to be told.
+    """
+    if len(names) == 2:
+        return 0, 1
+    for pair in COLUMNS_OF_FILES:
+        if set(pair) <= set(names):
+            return names.index(pair[0]), names.index(pair[1])
+    raise ArgumentError(
+        f"the file {str(path)!r} has {len(names)} columns {names}, but two are needed, or two that are named 'old' and "
+        "'new', 'label' and 'new', or 'first' and 'second'"
+    )
 
 
 def _is_whole(cell: str) -> bool:

@@ -40,9 +40,9 @@ def remap(
     arr : numpy.ndarray, or a volume: zarr.Array, dask array, xarray.DataArray, path, URL or store
         Integers. What is larger than memory goes block by block, on whatever Dask scheduler is active.
     table : dict, or for volumes also an array of two columns, a pair of arrays, or a path
-        Labels, and what each becomes. A path is that of a Parquet or CSV file, whose first two columns are taken, of a
-        zarr array of two columns, or of a group with the arrays "old" and "new". Tables of 10**8 labels are no
-        problem: the tasks of a process share one copy.
+        Labels, and what each becomes. A path is that of a Parquet or CSV file of two columns, or with columns "old" or
+        "label" and "new", of a zarr array of two columns, or of a group with the arrays "old" and "new". Tables of
+        10**8 labels are no problem: the tasks of a process share one copy.
     preserve_missing_labels : bool
         Whether labels that are not in the table stay what they are; by default they are an error.
     in_place : bool

@@ -102,8 +102,8 @@ def renumber(
         held = holding(kind, ends, "the result", in_place=in_place)
         if in_place and held != kind:
             raise ArgumentError(
-                f"the numbers from {start} to {last} do not fit in a volume of {kind}, which is to be changed in place: "
-                "give target="
+                f"the numbers from {start} to {last} do not fit in a volume of {kind}, which is to be changed in "
+                "place: give target="
             )
         new = np.zeros(len(labels), number)
         new[counted] = np.arange(int(counted.sum()), dtype=number) + number(start)

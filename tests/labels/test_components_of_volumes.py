@@ -349,7 +349,7 @@ def test_what_is_wrong_is_refused(arguments: dict[str, Any], error: type[Excepti
     assert not store._store_dict
 
 
-def test_options_of_volumes_are_refused_for_arrays() -> None:
-    with pytest.raises(cp.ArgumentError, match="chunks cannot be given"):
+def test_arrays_with_options_of_volumes_need_a_target() -> None:
+    with pytest.raises(cp.ArgumentError, match="target is needed"):
         connected_components(LABELS, chunks=4)
     np.testing.assert_array_equal(connected_components(LABELS), arrays.connected_components(LABELS))

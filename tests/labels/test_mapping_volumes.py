@@ -130,7 +130,9 @@ def tables(folder: Path) -> dict[str, Any]:
     folder.mkdir()
     rows = "\n".join(f"{a},{b},ignored" for a, b in TABLE.items())
     (folder / "table.csv").write_text(f"label,new,more\n{rows}\n")
-    (folder / "bare.csv").write_text(rows)
+    (folder / "bare.csv").write_text("\n".join(f"{a},{b}" for a, b in TABLE.items()))
+    numbered = "\n".join(f"{n},{a},{b}" for n, (a, b) in enumerate(TABLE.items()))
+    (folder / "frame.csv").write_text(f",old,new\n{numbered}\n")
     (folder / "table.tsv").write_text("\n".join(f"{a}\t{b}" for a, b in TABLE.items()))
     pairs = zarr.create_array(folder / "pairs.zarr", data=np.stack([old, new], 1))
     group = zarr.open_group(folder / "group.zarr", mode="w")
@@ -143,6 +145,7 @@ def tables(folder: Path) -> dict[str, Any]:
         "zarr array": pairs,
         "csv": folder / "table.csv",
         "csv without heading": str(folder / "bare.csv"),
+        "csv of a DataFrame": folder / "frame.csv",
         "tsv": folder / "table.tsv",
         "path of a zarr array": folder / "pairs.zarr",
         "path of a group": folder / "group.zarr",
@@ -180,9 +183,14 @@ def test_tables_come_from_parquet(tmp_path: Path) -> None:
         ([[1, 2], [1, 3]], "both that it becomes"),
         ("nothing.csv", "is not there"),
         ({1: 2**65}, "64 bits"),
+        ("counts.csv", "two are needed"),
     ],
 )
-def test_tables_that_tell_nothing_are_refused(table: Any, told: str) -> None:
+def test_tables_that_tell_nothing_are_refused(
+    table: Any, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("counts.csv").write_text("label,count,z_start\n1,2,3\n")
     with pytest.raises(cp.ArgumentError, match=told):
         cp.labels.remap(LABELS, table, target=MemoryStore())
 

@@ -102,7 +102,7 @@ def test_tables_are_sorted_and_find_labels_all_the_same() -> None:
     largest = table.largest(3)
     assert largest.count.tolist() == sorted(sizes, reverse=True)[:3]
     assert set(largest) < set(table)
-    assert largest.sorted("label", descending=False) == table._rows(np.flatnonzero(np.isin(table.label, largest.label)))
+    assert largest.sorted("label", descending=False) == table.rows(np.flatnonzero(np.isin(table.label, largest.label)))
     assert len(table.largest(0)) == 0
     assert table.largest(10**9).to_dataset().sizes["label"] == len(table)
     assert list(table) == sorted(table)
