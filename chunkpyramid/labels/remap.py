@@ -47,7 +47,8 @@ def remap(
         Whether labels that are not in the table stay what they are; by default they are an error.
     in_place : bool
         Change the array, or the volume, itself. That of a volume can be killed at any time: the same call finishes it,
-        and no label is replaced twice. Until then other operations refuse to read it.
+        and no label is replaced twice. Until then other operations refuse to read it. The same call once more does
+        nothing, for it may be that of a script that was killed when all was done: ``overwrite=True`` replaces again.
     threads : int
         How many threads rewrite an array in memory; volumes go by the Dask scheduler.
     target : path, URL, zarr store or zarr.Group, optional
